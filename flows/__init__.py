@@ -1,0 +1,1 @@
+"""Prefect flows: what a scientist schedules or triggers. One file per flow, no science here."""

@@ -1,0 +1,1 @@
+"""Microscope and camera protocols, their adapters and the safety guard."""

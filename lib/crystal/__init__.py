@@ -1,0 +1,1 @@
+"""Unit cells, lattices and their symmetry."""

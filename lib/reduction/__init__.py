@@ -1,0 +1,1 @@
+"""The built-in reduction engine: from a rotation series to integrated intensities."""
