@@ -22,7 +22,8 @@ def orthogonalisation(cell: ArrayLike) -> Floats:
 
 def reciprocal_basis(cell: ArrayLike) -> Floats:
     """B = (O^-1)^T, (3, 3): columns a*, b*, c* in 1/Å."""
-    return np.linalg.inv(orthogonalisation(cell)).T
+    basis: Floats = np.linalg.inv(orthogonalisation(cell)).T
+    return basis
 
 
 def cell_from_real_basis(basis: ArrayLike) -> Cell:
@@ -30,8 +31,9 @@ def cell_from_real_basis(basis: ArrayLike) -> Cell:
     m = np.asarray(basis, float)
     a, b, c = np.linalg.norm(m, axis=0)
     unit = m / [a, b, c]
-    cosines = np.clip([unit[:, 1] @ unit[:, 2], unit[:, 2] @ unit[:, 0], unit[:, 0] @ unit[:, 1]],
-                      -1, 1)
+    cosines = np.clip(
+        [unit[:, 1] @ unit[:, 2], unit[:, 2] @ unit[:, 0], unit[:, 0] @ unit[:, 1]], -1, 1
+    )
     alpha, beta, gamma = np.rad2deg(np.arccos(cosines))
     return float(a), float(b), float(c), float(alpha), float(beta), float(gamma)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..crystal.cell import Cell, cell_from_reciprocal_basis
+from ..crystal.lattice_symmetry import LatticeCandidate
 from ..geometry import Geometry
 
 Floats = NDArray[np.float64]
@@ -103,27 +104,6 @@ class FrameTable:
     n_indexed: NDArray[np.int64]
     background: Floats
     blank: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class LatticeCandidate:
-    """A Bravais lattice the metric allows.
-
-    Attributes
-    ----------
-    bravais : Pearson-style symbol: aP, mP, mC, oP, oC, oF, oI, tP, tI, hP, hR, cP, cF, cI.
-    cell : the conventional cell with the symmetry imposed.
-    transform : (3, 3) int, conventional real basis = primitive (Niggli) basis @ transform.
-    distance : metric distance (see `crystal.lattice_symmetry`), 0 for a perfect fit.
-    worst_edge_percent, worst_angle_deg : largest change the symmetry forces on the cell.
-    """
-
-    bravais: str
-    cell: Cell
-    transform: NDArray[np.int64]
-    distance: float
-    worst_edge_percent: float
-    worst_angle_deg: float
 
 
 @dataclass(frozen=True)
