@@ -22,8 +22,7 @@ def orthogonalisation(cell: ArrayLike) -> Floats:
 
 def reciprocal_basis(cell: ArrayLike) -> Floats:
     """B = (O^-1)^T, (3, 3): columns a*, b*, c* in 1/Å."""
-    basis: Floats = np.linalg.inv(orthogonalisation(cell)).T
-    return basis
+    return np.asarray(np.linalg.inv(orthogonalisation(cell)).T, np.float64)
 
 
 def cell_from_real_basis(basis: ArrayLike) -> Cell:

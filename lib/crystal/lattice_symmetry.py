@@ -310,8 +310,8 @@ def _generated_rotations(two_folds: Integers) -> Integers:
 def _conventional(group: list[int], metric: Floats) -> tuple[str, Integers] | None:
     """(Bravais symbol, transform) of the conventional cell of a group's averaged metric.
 
-    None where the group is not the full holohedry of that metric: three two-folds at 60
-    degrees in a primitive hexagonal lattice, which has more.
+    None where the group is not the full holohedry of that metric: three of the six two-folds
+    normal to the six-fold of a primitive hexagonal lattice.
     """
     table = _two_folds()
     rows = table.row[group]
@@ -348,11 +348,11 @@ def _conventional(group: list[int], metric: Floats) -> tuple[str, Integers] | No
     transform = _right_handed(np.stack([a, b, c], axis=1))
     if count == 7:
         return "hP", transform
-    if round(np.linalg.det(transform)) == 1:
-        return None
-    if np.any(transform @ [2, 1, 1] % 3):  # reverse: turn by 180 degrees about c
-        transform[:, :2] *= -1
-    return "hR", transform
+    if not np.any(transform @ [2, 1, 1] % 3):
+        return "hR", transform
+    if not np.any(transform @ [1, 2, 1] % 3):  # reverse: turn by 180 degrees about c
+        return "hR", transform * np.array([-1, -1, 1])
+    return None
 
 
 def _right_handed(transform: Integers) -> Integers:
