@@ -202,8 +202,8 @@ class _TwoFolds:
     """The 81 two-folds W = 2 u h^T / (u.h) - 1 of reduced bases, and how they combine.
 
     matrices (81, 3, 3); row (81, 3) u, the axis as a lattice row; plane (81, 3) h, the lattice
-    plane normal to it; conjugate[i][j] is the index of ``i j i`` (-1 if not among the 81);
-    product[i][j] that of ``i j`` where this is itself a two-fold (they commute), else -1.
+    plane normal to it; conjugate[i][j] is the index of ``i j i`` and product[i][j] that of
+    ``i j``, -1 where these are not among the 81.
     """
 
     matrices: Integers
@@ -286,7 +286,7 @@ def _closure(start: frozenset[int], allowed: frozenset[int]) -> frozenset[int] |
             if j == i:
                 continue
             new = {conjugate[i][j], conjugate[j][i]}
-            if product[i][j] >= 0:
+            if conjugate[i][j] == j:  # they commute, so their product is a two-fold as well
                 new.add(product[i][j])
             new -= group
             if not new <= allowed:
