@@ -1,0 +1,318 @@
+"""From spots to a refined lattice with its symmetry: search, annealed refinement, choice.
+
+The order matters and was measured: a basis is refined without symmetry and without the
+elliptical distortion first (free together they diverge: a fixed ellipse looks like a strained
+cell); the distortion and the rotation scale are freed once a lattice symmetry holds the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..crystal.cell import Cell, cell_from_real_basis
+from ..crystal.lattice_symmetry import LatticeCandidate, lattice_candidates, strain_basis
+from ..crystal.niggli import niggli_reduce
+from ..geometry import rotation_about
+from .indexing import BasisSearch, anneal, best_triples, lattice_vectors
+from .refinement import TRICLINIC_STRAINS, Model, Observations, Refined, refine
+from .spot_finding import Spots
+
+Floats = NDArray[np.float64]
+
+# |h - round(h)| up to which a spot is called indexed; DIALS uses the same, so figures compare.
+HKL_TOLERANCE = 0.3
+# a third of it must hold far more spots than chance would put there
+_TIGHT = 0.15
+_CHANCE = (2 * _TIGHT) ** 3
+# a spot that a model leaves out costs it as much as one 3 sigma off
+_OUTLIER_CHI2 = 9.0
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A lattice that explains spots.
+
+    Attributes
+    ----------
+    model : refined model.
+    refined : the refinement it came from.
+    hkl : (n, 3) index of every spot offered.
+    indexed : (n,) whether that index is accepted.
+    score : mean over all spots of min(chi-square, 9); lower is better.
+    log10_chance : decimal logarithm of the odds that chance indexes as many spots.
+    """
+
+    model: Model
+    refined: Refined
+    hkl: NDArray[np.int32]
+    indexed: NDArray[np.bool_]
+    score: float
+    log10_chance: float
+
+    @property
+    def fraction(self) -> float:
+        """Indexed over offered spots."""
+        return float(self.indexed.mean())
+
+
+def spot_sigmas(spots: Spots, model: Model) -> tuple[Floats, Floats]:
+    """Standard deviations of the spots' positions (px) and excitation errors (1/Å)."""
+    strength = np.maximum(spots.intensity / spots.sigma, 1.0)
+    sigma_px = np.sqrt(0.25**2 + (1.5 / strength) ** 2)
+    r = model.to_reciprocal(spots.row, spots.column, spots.frame)
+    rotation = rotation_about(model.geometry.axis, model.angle_deg(spots.frame))
+    q = np.einsum("nij,nj->ni", rotation, r)
+    rate = np.abs(np.cross(model.geometry.axis, q)[:, 2])
+    step = np.deg2rad(abs(model.angle_step_deg))
+    sigma = np.sqrt((4e-4) ** 2 + (2e-3 / strength) ** 2 + (0.3 * rate * step) ** 2)
+    # a rocking curve cut by the ends of the series has a biased centroid
+    last = len(model.beam_track_px) - 1
+    cut = (spots.first <= 0) | (spots.last >= last)
+    return sigma_px, np.where(cut, np.maximum(sigma, 2e-3), sigma)
+
+
+def assign_indices(model: Model, spots: Spots) -> tuple[NDArray[np.int32], Floats, Floats]:
+    """Nearest index of each spot, its largest |h - round(h)|, and |r| in 1/Å."""
+    r = model.to_reciprocal(spots.row, spots.column, spots.frame)
+    h = r @ np.linalg.inv(model.orientation).T
+    index = np.round(h)
+    deviation = np.abs(h - index).max(axis=1)
+    deviation[(index == 0).all(axis=1)] = 1.0
+    return index.astype(np.int32), deviation, np.linalg.norm(r, axis=1)
+
+
+def _observations(
+    spots: Spots, hkl: NDArray[np.int32], sigma: tuple[Floats, Floats], keep: NDArray[np.bool_]
+) -> Observations:
+    return Observations(
+        hkl[keep], spots.row[keep], spots.column[keep], spots.frame[keep],
+        sigma[0][keep], sigma[1][keep],
+    )  # fmt: skip
+
+
+def refine_in_stages(
+    model: Model,
+    spots: Spots,
+    free: Sequence[str],
+    strains: Floats,
+    *,
+    quantiles: Sequence[float] = (0.35, 0.5, 0.65, 0.8, 1.0, 1.0),
+    priors: dict[str, float] | None = None,
+    cut_sigma: float = 5.0,
+) -> Solution | None:
+    """Refine with indices re-assigned as the resolution limit moves outwards.
+
+    Returns None where fewer spots can be indexed than parameters need.
+    """
+    refined = None
+    for limit in quantiles:
+        hkl, deviation, length = assign_indices(model, spots)
+        keep = (deviation < HKL_TOLERANCE) & (length <= np.quantile(length, limit))
+        sigma = spot_sigmas(spots, model)
+        if refined is not None and limit == 1.0:
+            chi2 = _chi_square(model, spots, hkl, sigma)
+            spread = np.median(chi2[keep]) / 2.37 if keep.any() else 1.0  # 3 d.o.f. median
+            keep &= chi2 < 3 * cut_sigma**2 * max(spread, 1.0)
+        if keep.sum() < 10 or np.linalg.matrix_rank(hkl[keep]) < 3:
+            continue
+        refined = refine(
+            model, _observations(spots, hkl, sigma, keep), free, strains, priors=priors
+        )
+        volume = abs(np.linalg.det(refined.model.orientation))
+        if not 0.5 < volume / abs(np.linalg.det(model.orientation)) < 2.0:
+            return None
+        model = refined.model
+    return None if refined is None else _solution(refined, spots)
+
+
+def _chi_square(
+    model: Model, spots: Spots, hkl: NDArray[np.int32], sigma: tuple[Floats, Floats]
+) -> Floats:
+    """Sum of the three squared residuals of each spot, in units of sigma."""
+    q = model.diffracted(hkl, spots.frame)
+    g = model.geometry
+    rc = g.to_pixel(q, model.centre_px(spots.frame))
+    excitation = np.linalg.norm(q + g.s0, axis=1) - 1 / g.wavelength_A
+    chi2: Floats = (
+        ((rc[:, 0] - spots.row) / sigma[0]) ** 2
+        + ((rc[:, 1] - spots.column) / sigma[0]) ** 2
+        + (excitation / sigma[1]) ** 2
+    )
+    return chi2
+
+
+def _solution(refined: Refined, spots: Spots) -> Solution:
+    model = refined.model
+    hkl, deviation, _ = assign_indices(model, spots)
+    indexed = deviation < HKL_TOLERANCE
+    chi2 = _chi_square(model, spots, hkl, spot_sigmas(spots, model))
+    chi2 = np.where(indexed, np.minimum(chi2 / 3, _OUTLIER_CHI2), _OUTLIER_CHI2)
+    tight = float((deviation < _TIGHT).mean())
+    return Solution(
+        model, refined, hkl, indexed, float(chi2.mean()), _log10_chance(tight, len(spots))
+    )
+
+
+def _log10_chance(fraction: float, n: int) -> float:
+    """Chernoff bound on the odds that chance puts `fraction` of n spots near lattice points."""
+    f = min(max(fraction, 1e-9), 1 - 1e-9)
+    if f <= _CHANCE:
+        return 0.0
+    divergence = f * np.log(f / _CHANCE) + (1 - f) * np.log((1 - f) / (1 - _CHANCE))
+    return float(-n * divergence / np.log(10))
+
+
+def search_lattice(model: Model, spots: Spots, search: BasisSearch) -> Solution | None:
+    """The best primitive lattice for spots with the model's geometry as it stands, or None."""
+    r = model.to_reciprocal(spots.row, spots.column, spots.frame)
+    strength = spots.intensity / spots.sigma
+    strongest = np.argsort(-strength, kind="stable")[: search.n_points]
+    points = r[strongest]
+    # low resolution is where a wrong axis or a distorted cell does least harm
+    length = np.linalg.norm(points, axis=1)
+    weights = np.exp(-((length / max(np.quantile(length, 0.6), 1e-9)) ** 2))
+    vectors, _ = lattice_vectors(points, weights, search)
+    if len(vectors) < 3:
+        return None
+    free = ("orientation", "strain", "axis_azimuth", "centre")
+    priors = {"axis_azimuth": 0.1, "centre": 1.5}
+    some = spots[strongest]
+    best: Solution | None = None
+    for basis, _ in best_triples(points, weights, vectors, search):
+        start, _ = anneal(points, np.ones(len(points)), basis)
+        start = niggli_reduce(start)[0]
+        solution = refine_in_stages(
+            replace(model, orientation=np.linalg.inv(start).T), some, free, TRICLINIC_STRAINS,
+            priors=priors,
+        )  # fmt: skip
+        if solution is not None and (best is None or _better(solution, best)):
+            best = solution
+    return best
+
+
+def _better(a: Solution, b: Solution) -> bool:
+    """Whether a explains the spots better; a larger cell must do so clearly."""
+    volume_a, volume_b = (1 / abs(np.linalg.det(s.model.orientation)) for s in (a, b))
+    if volume_a > 1.3 * volume_b:
+        return a.score < 0.85 * b.score
+    if volume_b > 1.3 * volume_a:
+        return a.score < b.score / 0.85
+    return a.score < b.score
+
+
+def significant(solution: Solution) -> bool:
+    """Whether chance is out of the question as an explanation of the indexed spots."""
+    return solution.log10_chance < -15 and solution.indexed.sum() >= 12
+
+
+@dataclass(frozen=True)
+class ChosenLattice:
+    """A solution in its conventional setting, and what was considered on the way."""
+
+    bravais: str
+    solution: Solution
+    niggli: Cell
+    candidates: tuple[LatticeCandidate, ...]
+    notes: tuple[str, ...]
+
+
+def choose_symmetry(
+    solution: Solution,
+    spots: Spots,
+    *,
+    max_obliquity_deg: float = 5.0,
+    n_knots: int = 1,
+    tolerance: float = 1.15,
+) -> ChosenLattice:
+    """The highest lattice symmetry under which the spots are explained as well as without.
+
+    Each candidate is refined with its constraint and with the distortion and rotation scale
+    freed (which only a symmetric lattice can tell from a strained cell); the one of highest
+    symmetry whose score is within `tolerance` of the best is taken.
+    """
+    real = np.linalg.inv(solution.model.orientation).T
+    niggli, _ = niggli_reduce(real)
+    candidates = lattice_candidates(niggli, max_obliquity_deg)
+    # free of any constraint but a prior on the ellipse: no candidate can fit better than this
+    reference = refine_in_stages(
+        replace(solution.model, orientation=np.linalg.inv(niggli).T).with_knots(n_knots),
+        spots, (*refinable("aP")[0], "distortion"), TRICLINIC_STRAINS, quantiles=_OUTER,
+        priors={**refinable("aP")[1], "distortion": 0.02},
+    )  # fmt: skip
+    best = solution.score if reference is None else min(reference.score, solution.score)
+    notes: list[str] = []
+    last: ChosenLattice | None = None
+    for candidate in _nearest_of_each_type(candidates):
+        start = replace(
+            solution.model,
+            orientation=_symmetrised(niggli @ candidate.transform, candidate),
+        ).with_knots(n_knots)
+        free, priors = refinable(candidate.bravais)
+        refined = refine_in_stages(
+            start, spots, free, strain_basis(candidate), quantiles=_OUTER, priors=priors
+        )
+        if refined is None:
+            continue
+        accepted = refined.score <= tolerance * best
+        notes.append(
+            f"{candidate.bravais} {_cell_text(refined.model.cell)}: metric distance "
+            f"{candidate.distance:.4f}, score {refined.score:.3f} against {best:.3f} without "
+            "symmetry" + (" - accepted" if accepted else " - rejected")
+        )
+        last = ChosenLattice(
+            candidate.bravais, refined, cell_from_real_basis(niggli), candidates, tuple(notes)
+        )
+        if accepted:
+            return last
+    if last is None:
+        raise ValueError("no lattice candidate could be refined")
+    return last
+
+
+_OUTER = (0.6, 0.8, 1.0, 1.0, 1.0)
+
+
+def _nearest_of_each_type(
+    candidates: tuple[LatticeCandidate, ...],
+) -> tuple[LatticeCandidate, ...]:
+    """One candidate per Bravais type, the one with the smallest metric distance."""
+    seen: dict[str, LatticeCandidate] = {}
+    for candidate in candidates:
+        if (
+            candidate.bravais not in seen
+            or candidate.distance < seen[candidate.bravais].distance
+        ):
+            seen[candidate.bravais] = candidate
+    return tuple(seen.values())
+
+
+def _symmetrised(conventional: Floats, candidate: LatticeCandidate) -> Floats:
+    """A = U B with the candidate's exact cell, U nearest to the observed orientation."""
+    from ..crystal.cell import orthogonalisation
+
+    exact = orthogonalisation(candidate.cell)
+    left, _, right = np.linalg.svd(conventional @ np.linalg.inv(exact))
+    orientation: Floats = left @ right @ np.linalg.inv(exact).T
+    return orientation
+
+
+def refinable(bravais: str) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Parameter blocks that a lattice type lets one refine, and their priors."""
+    free: tuple[str, ...] = ("orientation", "strain", "centre", "axis")
+    priors = {"centre": 1.5, "axis": 0.1}
+    if bravais[0] not in "a":
+        free += ("distortion",)
+        # a monoclinic cell holds the ellipse only in part: let the data pull against 2 %
+        priors["distortion"] = 0.01 if bravais[0] == "m" else 0.03
+    if bravais[0] not in "am":
+        free += ("rotation_scale",)
+        priors["rotation_scale"] = 0.03
+    return free, priors
+
+
+def _cell_text(cell: Cell) -> str:
+    return " ".join(f"{v:.2f}" for v in cell)

@@ -1,0 +1,321 @@
+"""Spot finding: significant pixels against a local, gain-aware background, joined over frames.
+
+A pixel is strong where the counts of its 3 x 3 neighbourhood, in electrons, exceed those of
+the surrounding box (mean after clipping its own spots) by `threshold` standard deviations of
+the variance-stabilised Poisson variable 2 sqrt(N + 3/8) (Anscombe, Biometrika 35 (1948) 246):
+at the sub-electron backgrounds of ED a Gaussian z would let noise through. Strong pixels that
+touch, in a frame or in consecutive frames, are one spot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Spots of a series, one row each.
+
+    Attributes
+    ----------
+    row, column : background-subtracted centroid, px.
+    frame : centroid along the series; an integer is the middle of that frame (by position).
+    first, last : first and last frame with strong pixels.
+    intensity, sigma : sum above background and its counting error, electrons.
+    peak : brightest pixel above background, electrons.
+    n_pixels : strong pixels in all frames.
+    saturated : holds a saturated pixel.
+    """
+
+    row: Floats
+    column: Floats
+    frame: Floats
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    intensity: Floats
+    sigma: Floats
+    peak: Floats
+    n_pixels: NDArray[np.int64]
+    saturated: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, index: object) -> Spots:
+        """Some of the rows (anything numpy indexes with)."""
+        return Spots(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _box_sums(values, keep, half, total, count, column_total, column_count):
+    """Sums of `values` and numbers of `keep` over a (2 half + 1)^2 box about each pixel.
+
+    Running sums, so the cost does not depend on the box; it is cut at the detector's edge.
+    """
+    rows, columns = values.shape
+    column_total[:] = 0.0
+    column_count[:] = 0.0
+    for r in range(min(half, rows)):
+        for c in range(columns):
+            if keep[r, c]:
+                column_total[c] += values[r, c]
+                column_count[c] += 1.0
+    for r in range(rows):
+        new, old = r + half, r - half - 1
+        if new < rows:
+            for c in range(columns):
+                if keep[new, c]:
+                    column_total[c] += values[new, c]
+                    column_count[c] += 1.0
+        if old >= 0:
+            for c in range(columns):
+                if keep[old, c]:
+                    column_total[c] -= values[old, c]
+                    column_count[c] -= 1.0
+        t = np.float64(0.0)
+        n = np.float64(0.0)
+        for c in range(min(half, columns)):
+            t += column_total[c]
+            n += column_count[c]
+        for c in range(columns):
+            if c + half < columns:
+                t += column_total[c + half]
+                n += column_count[c + half]
+            if c - half - 1 >= 0:
+                t -= column_total[c - half - 1]
+                n -= column_count[c - half - 1]
+            total[r, c] = t
+            count[r, c] = n
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def local_background(electrons, valid, half, clip):
+    """Mean of the surrounding box after clipping its spots; NaN where too few pixels are left.
+
+    Parameters
+    ----------
+    electrons : (rows, columns) float32.
+    valid : (rows, columns) bool.
+    half : half-width of the box in px.
+    clip : pixels above mean + clip * sqrt(mean) of the first pass are left out of the second.
+    """
+    rows, columns = electrons.shape
+    total = np.empty((rows, columns), np.float32)
+    count = np.empty((rows, columns), np.float32)
+    column_total = np.empty(columns, np.float64)
+    column_count = np.empty(columns, np.float64)
+    keep = valid.copy()
+    background = np.empty((rows, columns), np.float32)
+    minimum = np.float32(0.2 * (2 * half + 1) ** 2)
+    for _ in range(2):
+        _box_sums(electrons, keep, half, total, count, column_total, column_count)
+        for r in range(rows):
+            for c in range(columns):
+                if valid[r, c]:
+                    n = max(count[r, c], np.float32(1.0))
+                    mean = total[r, c] / n
+                    limit = mean + clip * np.sqrt(max(mean, np.float32(0.25)))
+                    keep[r, c] = electrons[r, c] <= limit
+    _box_sums(electrons, keep, half, total, count, column_total, column_count)
+    for r in range(rows):
+        for c in range(columns):
+            if count[r, c] >= minimum:
+                background[r, c] = max(total[r, c] / count[r, c], np.float32(0.0))
+            else:
+                background[r, c] = np.nan
+    return background
+
+
+@numba.njit(cache=True, nogil=True, fastmath=False)
+def strong_pixels(electrons, valid, background, threshold, strong):
+    """Mark in `strong` the pixels whose 3 x 3 neighbourhood stands above the background."""
+    rows, columns = electrons.shape
+    strong[:] = False
+    for r in range(1, rows - 1):
+        for c in range(1, columns - 1):
+            b = background[r, c]
+            if not valid[r, c] or not (b == b) or electrons[r, c] <= b:
+                continue
+            total, n = np.float32(0.0), np.float32(0.0)
+            for i in range(r - 1, r + 2):
+                for j in range(c - 1, c + 2):
+                    if valid[i, j]:
+                        total += electrons[i, j]
+                        n += np.float32(1.0)
+            if total <= n * b:
+                continue
+            z = 2.0 * (np.sqrt(total + 0.375) - np.sqrt(n * b + 0.375))
+            if z > threshold:
+                strong[r, c] = True
+
+
+@numba.njit(cache=True, nogil=True)
+def _find(parent, i):
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@numba.njit(cache=True, nogil=True)
+def _union(parent, i, j):
+    i, j = _find(parent, i), _find(parent, j)
+    if i < j:
+        parent[j] = i
+        return i
+    parent[i] = j
+    return j
+
+
+# Columns of the running sums kept for each (provisional) spot.
+_SUM, _VARIANCE, _ROW, _COLUMN, _FRAME, _PIXELS, _PEAK, _FIRST, _LAST, _SATURATED = range(10)
+_N_SUMS = 10
+
+
+@numba.njit(cache=True, nogil=True)
+def _label_frame(
+    electrons, background, strong, saturated, frame, previous, labels, parent, sums, n
+):
+    """Give each strong pixel of a frame a spot, joined to its neighbours and to `previous`."""
+    rows, columns = electrons.shape
+    for r in range(rows):
+        for c in range(columns):
+            if not strong[r, c]:
+                labels[r, c] = -1
+                continue
+            label = -1
+            if r > 0 and labels[r - 1, c] >= 0:
+                label = labels[r - 1, c]
+            if c > 0 and labels[r, c - 1] >= 0:
+                left = labels[r, c - 1]
+                label = left if label < 0 else _union(parent, label, left)
+            if previous[r, c] >= 0:
+                label = previous[r, c] if label < 0 else _union(parent, label, previous[r, c])
+            if label < 0:
+                label = n
+                if n >= len(parent):
+                    return -1
+                parent[n] = n
+                sums[n, :] = 0.0
+                sums[n, _FIRST] = 1e9
+                sums[n, _LAST] = -1.0
+                n += 1
+            labels[r, c] = label
+            signal = electrons[r, c] - background[r, c]
+            s = sums[label]
+            s[_SUM] += signal
+            s[_VARIANCE] += max(electrons[r, c], background[r, c])
+            if signal > 0:
+                s[_ROW] += signal * r
+                s[_COLUMN] += signal * c
+                s[_FRAME] += signal * frame
+            s[_PIXELS] += 1.0
+            s[_PEAK] = max(s[_PEAK], signal)
+            s[_FIRST] = min(s[_FIRST], frame)
+            s[_LAST] = max(s[_LAST], frame)
+            if saturated[r, c]:
+                s[_SATURATED] = 1.0
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def _merge(parent, sums, n):
+    """Add the sums of joined provisional spots to their root; mark the roots."""
+    root = np.zeros(n, np.bool_)
+    for i in range(n):
+        j = _find(parent, i)
+        if j == i:
+            root[i] = True
+            continue
+        for k in (_SUM, _VARIANCE, _ROW, _COLUMN, _FRAME, _PIXELS):
+            sums[j, k] += sums[i, k]
+        sums[j, _PEAK] = max(sums[j, _PEAK], sums[i, _PEAK])
+        sums[j, _FIRST] = min(sums[j, _FIRST], sums[i, _FIRST])
+        sums[j, _LAST] = max(sums[j, _LAST], sums[i, _LAST])
+        sums[j, _SATURATED] = max(sums[j, _SATURATED], sums[i, _SATURATED])
+    return root
+
+
+class SpotFinder:
+    """Finds the spots of a series handed to it frame by frame, in order.
+
+    Parameters
+    ----------
+    shape : (rows, columns).
+    threshold : significance of a strong pixel, in standard deviations.
+    half_box : half-width of the background box, px.
+    clip : clipping of spots in the background, in standard deviations.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], threshold: float = 5.0, half_box: int = 7, clip: float = 3.0
+    ) -> None:
+        self.threshold, self.half_box, self.clip = threshold, half_box, clip
+        self._strong = np.zeros(shape, bool)
+        self._previous = np.full(shape, -1, np.int64)
+        self._labels = np.full(shape, -1, np.int64)
+        self._parent = np.zeros(1 << 16, np.int64)
+        self._sums = np.zeros((1 << 16, _N_SUMS))
+        self._n = 0
+
+    def add(
+        self,
+        electrons: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        saturated: NDArray[np.bool_],
+        frame: int,
+    ) -> Floats:
+        """Take the next frame (rows, columns); returns its local background.
+
+        A frame that is never handed over (blank) does not part a spot that lives through it.
+        """
+        background = local_background(electrons, valid, self.half_box, np.float32(self.clip))
+        strong_pixels(electrons, valid, background, np.float32(self.threshold), self._strong)
+        needed = self._n + int(self._strong.sum())
+        if needed > len(self._parent):
+            size = max(needed, 2 * len(self._parent))
+            self._parent = np.resize(self._parent, size)
+            grown = np.zeros((size, _N_SUMS))
+            grown[: self._n] = self._sums[: self._n]
+            self._sums = grown
+        self._n = _label_frame(
+            electrons, background, self._strong, saturated, frame,
+            self._previous, self._labels, self._parent, self._sums, self._n,
+        )  # fmt: skip
+        self._previous, self._labels = self._labels, self._previous
+        return background
+
+    def spots(self, min_pixels: int = 4, max_peak_fraction: float = 0.7) -> Spots:
+        """The spots found so far, in order of their first frame.
+
+        Parameters
+        ----------
+        min_pixels : spots of fewer strong pixels are noise.
+        max_peak_fraction : spots with more than this in one pixel are hot pixels or cosmics.
+        """
+        sums = self._sums[: self._n].copy()
+        s = sums[_merge(self._parent, sums, self._n)]
+        keep = (s[:, _PIXELS] >= min_pixels) & (s[:, _SUM] > 0)
+        keep &= s[:, _PEAK] <= max_peak_fraction * s[:, _SUM]
+        s = s[keep]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            weight = s[:, _SUM]
+            spots = Spots(
+                row=s[:, _ROW] / weight,
+                column=s[:, _COLUMN] / weight,
+                frame=s[:, _FRAME] / weight,
+                first=s[:, _FIRST].astype(np.int64),
+                last=s[:, _LAST].astype(np.int64),
+                intensity=s[:, _SUM],
+                sigma=np.sqrt(s[:, _VARIANCE]),
+                peak=s[:, _PEAK],
+                n_pixels=s[:, _PIXELS].astype(np.int64),
+                saturated=s[:, _SATURATED] > 0,
+            )
+        return spots[np.lexsort((spots.row, spots.first))]
