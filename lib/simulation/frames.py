@@ -58,11 +58,13 @@ def _stamp(
             down[i] = 0.5 * (math.erf((y + 0.5) * root) - math.erf((y - 0.5) * root))
             across[i] = 0.5 * (math.erf((x + 0.5) * root) - math.erf((x - 0.5) * root))
         total = 0.0
+        reach2 = (half / tail_px) ** 2
         for i in range(width):
             y = (centre_row - half + i - row[n]) / tail_px
             for j in range(width):
                 x = (centre_column - half + j - column[n]) / tail_px
-                value = 1.0 / (1.0 + x * x + y * y)
+                r2 = x * x + y * y
+                value = max(0.0, 1.0 - r2 / reach2) / (1.0 + r2)  # tapered, to stay centred
                 tail[i, j] = value * value
                 total += tail[i, j]
         in_tail = electrons[n] * tail_fraction / total  # so that no electron is lost
@@ -91,7 +93,7 @@ def radial_background(background: Background, geometry: Geometry, longest_px: fl
     radius = np.arange(0.0, longest_px + 2 * RADIAL_STEP_PX, RADIAL_STEP_PX)
     angle = np.arctan(radius * geometry.pixel_size_mm / geometry.distance_mm)
     q = 2 * np.sin(angle / 2) / geometry.wavelength_A
-    profile = np.full(len(radius), background.uniform)
+    profile = np.full(len(radius), background.uniform, float)
     for height, decay_px in background.halo:
         profile += height * np.exp(-radius / decay_px)
     for height, d_A, sigma_per_A in background.rings:
@@ -125,7 +127,7 @@ def read_out(
         number = rng.poisson(detector.zingers_per_frame)
         place = rng.integers(0, electrons.size, number)
         electrons.ravel()[place] += rng.integers(20, 500, number)
-    counts = detector.gain * electrons
+    counts = float(detector.gain) * electrons
     if detector.wide_cross:
         for axis in (0, 1):
             lines = np.moveaxis(counts, axis, 0)
