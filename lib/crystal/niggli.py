@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import gemmi
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from .cell import Floats, cell_from_real_basis
-
-Integers = NDArray[np.int64]
+from .cell import Floats, Integers, cell_from_real_basis
 
 # Metric elements that differ by less than this part of volume^(2/3) are taken as equal. It
 # is far above rounding, so that the many special cases of symmetric lattices are decided

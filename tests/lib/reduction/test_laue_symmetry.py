@@ -1,0 +1,124 @@
+import gemmi
+import numpy as np
+import pytest
+
+from ewaldflow.lib.crystal.cell import d_spacing_A
+from ewaldflow.lib.crystal.lattice_symmetry import candidate_operators
+from ewaldflow.lib.reduction.laue_symmetry import (
+    laue_verdict,
+    normalised_amplitudes,
+    operator_correlations,
+)
+from ewaldflow.lib.reduction.statistics import equivalents, unique_reflections
+
+CELL = {"c": (9, 9, 9, 90, 90, 90), "t": (9, 9, 12, 90, 90, 90), "h": (9, 9, 12, 90, 90, 120)}
+
+
+def rotations_of(space_group):
+    operations = gemmi.SpaceGroup(space_group).operations().sym_ops
+    rotations = np.array([op.rot for op in operations]) // gemmi.Op.DEN
+    return np.round(np.linalg.inv(rotations)).astype(int).transpose(0, 2, 1)
+
+
+def simulated(space_group, bravais, relative_sigma=0.1, d_min=1.2, seed=0):
+    """Exponential intensities that obey the Laue group of `space_group`, falling off with d."""
+    rng = np.random.default_rng(seed)
+    cell = CELL[bravais[0]]
+    hkl = unique_reflections(cell, bravais, d_min, candidate_operators("aP"))
+    group = equivalents(hkl, rotations_of(space_group))
+    d = d_spacing_A(hkl, cell)
+    truth = 100 * rng.exponential(1, group.max() + 1)[group] * np.exp(-4 / d**2)
+    sigma = relative_sigma * truth + 2.0
+    return hkl, truth + sigma * rng.normal(size=len(hkl)), sigma, d
+
+
+@pytest.mark.parametrize(
+    ("space_group", "bravais", "laue_class"),
+    [
+        ("P 4 3 2", "cP", "m-3m"),
+        ("F 2 3", "cF", "m-3"),
+        ("I 4 2 2", "cI", "4/mmm"),
+        ("P 4", "tP", "4/m"),
+        ("P 2 2 2", "tP", "mmm"),
+        ("P 6", "hP", "6/m"),
+        ("P 3 2 1", "hP", "-3m"),
+        ("P 3", "hP", "-3"),
+        ("P 1 2 1", "cP", "2/m"),
+        ("P 1", "cP", "-1"),
+    ],
+)
+def test_the_symmetry_of_simulated_intensities_is_found(space_group, bravais, laue_class):
+    correlations = operator_correlations(
+        *simulated(space_group, bravais), candidate_operators(bravais)
+    )
+    verdict = laue_verdict(correlations)
+    true = {op.tobytes() for op in rotations_of(space_group)}
+    assert {c.operator.tobytes() for c in correlations if c.seen} == true
+    assert verdict.laue_class == laue_class
+    assert {op.tobytes() for op in verdict.operators} == true
+    assert verdict.n_seen == len(true) - 1
+    assert verdict.n_tried == len(candidate_operators(bravais)) - 1
+    if len(true) > 1:
+        assert verdict.lowest_cc > 0.75
+    if len(true) < len(candidate_operators(bravais)):
+        assert abs(verdict.highest_rejected_cc) < 0.2
+
+
+def test_pairs_are_counted_once():
+    # under the two-fold along b, 1 2 3 pairs with -1 2 -3, Friedel mate 1 -2 3
+    hkl = np.array([[1, 2, 3], [1, -2, 3], [-1, 2, -3], [2, 1, 0], [0, 4, 0], [3, 3, 3]])
+    correlations = operator_correlations(
+        hkl, np.arange(1.0, 7.0), np.ones(6), np.arange(6.0, 0.0, -1), candidate_operators("mP")
+    )
+    assert [c.n_pairs for c in correlations] == [0, 1]
+    assert correlations[0].seen
+    assert not correlations[1].seen
+
+
+def test_unrelated_intensities_correlate_as_random_pairs_do():
+    z = np.array(
+        [
+            c.significance
+            for seed in range(15)
+            for c in operator_correlations(
+                *simulated("P 1", "cP", d_min=1.6, seed=seed), candidate_operators("cP")
+            )[1:]
+        ]
+    )
+    # rotations and their inverses share their pairs, so fewer than 345 are independent
+    assert abs(z.mean()) < 0.3
+    assert 0.8 < z.std() < 1.2
+
+
+def test_resolution_falloff_alone_is_no_symmetry():
+    hkl, _, sigma, d = simulated("P 1", "cP")
+    smooth = 1000 * np.exp(-8 / d**2)
+    noise = np.random.default_rng(4).exponential(1, len(d))
+    correlations = operator_correlations(hkl, smooth * noise, sigma, d, candidate_operators("cP"))
+    assert laue_verdict(correlations).laue_class == "-1"
+
+
+def test_amplitudes_are_normalised_and_signed():
+    rng = np.random.default_rng(0)
+    d = rng.uniform(0.8, 5, 1000)
+    intensity = rng.exponential(100 * d, 1000)
+    amplitude = normalised_amplitudes(intensity, d)
+    assert np.mean(amplitude**2) == pytest.approx(1)
+    assert np.allclose(normalised_amplitudes([4.0, -1.0, 9.0], [1.0, 2.0, 3.0]), [1, -0.5, 1.5])
+    assert np.all(np.isnan(normalised_amplitudes([-4.0, 1.0], [1.0, 2.0])))
+
+
+def test_no_reflections_show_no_symmetry():
+    nothing = np.zeros(0)
+    correlations = operator_correlations(
+        np.zeros((0, 3), int), nothing, nothing, nothing, candidate_operators("oP")
+    )
+    assert laue_verdict(correlations).laue_class == "-1"
+
+
+def test_a_set_of_operators_that_is_no_group_is_refused():
+    correlations = operator_correlations(
+        *simulated("P 1", "cP", d_min=2.0), candidate_operators("cP")[1:]
+    )
+    with pytest.raises(ValueError, match="no group"):
+        laue_verdict(correlations)
