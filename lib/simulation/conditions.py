@@ -81,7 +81,8 @@ class Beam:
         series (half a cosine wave about 1); acts on the reflections only.
     fwhm_px : full width at half maximum of a spot's Gaussian core.
     tail_fraction, tail_px : share of a spot's electrons in the wide tail, a Moffat function
-        ``1 / (1 + (r / tail_px)^2)^2``: unlike the profile of any reduction engine.
+        ``1 / (1 + (r / tail_px)^2)^2`` tapered to nothing at 4 `tail_px`: unlike the profile of
+        any reduction engine.
     visible : whether the direct beam reaches the detector.
     """
 

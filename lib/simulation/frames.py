@@ -13,12 +13,21 @@ from .conditions import Background, Beam, Detector
 
 Floats = NDArray[np.float64]
 
-# A spot's tail is cut where it falls below this many electrons per pixel.
-TAIL_CUT_E = 0.02
-LARGEST_HALF_WIDTH_PX = 60
+# A spot's tail is tapered to nothing at this many of its own widths.
+TAIL_REACH = 4.0
+
+# Tails of fewer electrons than this are drawn with the core.
+FAINTEST_TAIL_E = 0.05
 
 # Sampling of the radial background, px.
 RADIAL_STEP_PX = 0.25
+
+
+@numba.njit(cache=True)
+def _tail(r2: float) -> float:
+    """Moffat function of the squared radius in its own widths, tapered."""
+    value = max(0.0, 1.0 - r2 / TAIL_REACH**2) / (1.0 + r2)
+    return value * value
 
 
 @numba.njit(cache=True)
@@ -32,51 +41,34 @@ def _stamp(
     tail_px: float,
 ) -> None:
     rows, columns = image.shape
-    size = 2 * LARGEST_HALF_WIDTH_PX + 1
-    across, down = np.empty(size), np.empty(size)
-    tail = np.empty((size, size))
+    core_half = math.ceil(5.0 * sigma + 1.0)
+    tail_half = max(core_half, math.ceil(TAIL_REACH * tail_px + 1.0))
+    across, down = np.zeros(2 * tail_half + 1), np.zeros(2 * tail_half + 1)
     root = 1.0 / (sigma * math.sqrt(2.0))
-    smallest = math.ceil(5.0 * sigma + 1.0)
+    tail_total = 0.0
+    for i in range(-tail_half, tail_half + 1):
+        for j in range(-tail_half, tail_half + 1):
+            tail_total += _tail((i * i + j * j) / tail_px**2)
     for n in range(len(row)):
-        centre_row, centre_column = round(row[n]), round(column[n])
-        half = smallest
-        if tail_fraction > 0:
-            height = electrons[n] * tail_fraction / (math.pi * tail_px**2)
-            wanted = tail_px * math.sqrt(math.sqrt(height / TAIL_CUT_E))
-            half = max(half, min(math.ceil(wanted), LARGEST_HALF_WIDTH_PX))
-        if (
-            centre_row + half < 0
-            or centre_row - half >= rows
-            or centre_column + half < 0
-            or centre_column - half >= columns
-        ):
-            continue
+        in_tail = electrons[n] * tail_fraction
+        if in_tail < FAINTEST_TAIL_E:
+            in_tail = 0.0
+        in_core = electrons[n] - in_tail
+        half = tail_half if in_tail > 0 else core_half
+        top, left = round(row[n]) - half, round(column[n]) - half
         width = 2 * half + 1
         for i in range(width):  # the core, integrated over the pixels
-            y = centre_row - half + i - row[n]
-            x = centre_column - half + i - column[n]
+            y, x = top + i - row[n], left + i - column[n]
             down[i] = 0.5 * (math.erf((y + 0.5) * root) - math.erf((y - 0.5) * root))
             across[i] = 0.5 * (math.erf((x + 0.5) * root) - math.erf((x - 0.5) * root))
-        total = 0.0
-        reach2 = (half / tail_px) ** 2
-        for i in range(width):
-            y = (centre_row - half + i - row[n]) / tail_px
-            for j in range(width):
-                x = (centre_column - half + j - column[n]) / tail_px
-                r2 = x * x + y * y
-                value = max(0.0, 1.0 - r2 / reach2) / (1.0 + r2)  # tapered, to stay centred
-                tail[i, j] = value * value
-                total += tail[i, j]
-        in_tail = electrons[n] * tail_fraction / total  # so that no electron is lost
-        in_core = electrons[n] * (1.0 - tail_fraction)
-        for i in range(max(0, half - centre_row), min(width, rows - centre_row + half)):
-            y_pixel = centre_row - half + i
-            for j in range(
-                max(0, half - centre_column), min(width, columns - centre_column + half)
-            ):
-                image[y_pixel, centre_column - half + j] += (
-                    in_core * down[i] * across[j] + in_tail * tail[i, j]
-                )
+        for i in range(max(0, -top), min(width, rows - top)):
+            y = top + i - row[n]
+            for j in range(max(0, -left), min(width, columns - left)):
+                value = in_core * down[i] * across[j]
+                if in_tail > 0:
+                    x = left + j - column[n]
+                    value += in_tail * _tail((x * x + y * y) / tail_px**2) / tail_total
+                image[top + i, left + j] += value
 
 
 def add_spots(image: Floats, row: Floats, column: Floats, electrons: Floats, beam: Beam) -> None:

@@ -144,6 +144,34 @@ def test_counts_are_conserved():
     assert counted == pytest.approx(expected, rel=0.02)
 
 
+def test_summation_at_the_true_places_gives_the_true_intensities():
+    # chabazite's spots stand well apart; no tail, no background: what is summed is Poisson
+    series, truth = simulate(
+        [Crystal(zeolite("CHA"), random_rotation(1))],
+        n_frames=60,
+        step_deg=0.3,
+        beam=Beam(drift_px=1.5, tail_fraction=0.0, visible=False),
+        d_min_A=1.2,
+    )
+    frames = series.frames.compute().astype(float)
+    table = truth.lattices[0].reflections
+    table = table[(table.recorded > 0.999) & ~table.grazing & (table.intensity > 50)]
+    table = table[np.all([table.row > 6, table.row < 293, table.column > 6, table.column < 293], 0)]
+    summed = np.zeros(len(table))
+    for i, (frame, row, column, width) in enumerate(
+        zip(table.frame, table.row, table.column, table.lorentz, strict=True)
+    ):
+        half = int(np.ceil(5 * np.rad2deg(2.2e-3 * width) / 0.3))
+        first = max(0, round(frame) - half)
+        at = np.s_[first : round(frame) + half + 1, round(row) - 5 : round(row) + 6]
+        summed[i] = frames[at][:, :, round(column) - 5 : round(column) + 6].sum()
+    assert len(table) > 150
+    pull2 = (summed - table.intensity) ** 2 / table.intensity
+    # medians, as a few boxes hold a part of a neighbour; 0.455 is that of chi-square(1)
+    assert np.median(pull2) / 0.455 == pytest.approx(1, abs=0.4)
+    assert np.median(summed / table.intensity) == pytest.approx(1, abs=0.01)
+
+
 def test_the_same_seed_gives_the_same_bits():
     first, second, other = (
         small_mordenite(seed=seed, beam=Beam(drift_px=2), alien_fraction=0.2) for seed in (5, 5, 6)
