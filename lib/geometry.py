@@ -91,7 +91,9 @@ class Geometry:
         norm = np.linalg.norm(axis)
         if axis.shape != (3,) or not (np.isfinite(norm) and norm > 0):
             raise ValueError(f"axis: found {self.axis}, expected three numbers, not all zero")
-        object.__setattr__(self, "axis", tuple(float(v) for v in axis / norm))
+        if abs(norm - 1) > 1e-15:  # else dividing again would only change the last digit
+            axis = axis / norm
+        object.__setattr__(self, "axis", tuple(float(v) for v in axis))
         row, column = self.beam_centre_px
         object.__setattr__(self, "beam_centre_px", (float(row), float(column)))
 
