@@ -23,7 +23,7 @@ class Predictions:
     hkl : (n, 3) int32.
     frame : frame position (an integer is the middle of a frame) of the crossing.
     row, column : px.
-    rate : d(excitation error) / d(rotation), 1/Å per radian, absolute.
+    rate : d(excitation error) / d(frame position), 1/Å per frame, signed.
     length : |q| in 1/Å.
     """
 
@@ -136,5 +136,6 @@ def at_frames(model: Model, hkl: NDArray[np.int32], frame: Floats) -> Prediction
     rc = model.geometry.to_pixel(q, model.centre_px(frame))
     s = q + model.geometry.s0
     speed = np.cross(model.geometry.axis, q)
-    rate = np.abs(np.einsum("ni,ni->n", speed, s)) / np.linalg.norm(s, axis=1)
+    per_frame = np.deg2rad(model.angle_step_deg) * model.rotation_scale
+    rate = np.einsum("ni,ni->n", speed, s) / np.linalg.norm(s, axis=1) * per_frame
     return Predictions(hkl, frame, rc[:, 0], rc[:, 1], rate, np.linalg.norm(q0, axis=1))

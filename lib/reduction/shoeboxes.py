@@ -76,8 +76,9 @@ def plan_slices(
     reach : half-width of the rocking curve covered, in sigma.
     max_frames : a reflection that lingers longer is cut to this many.
     """
-    step = np.deg2rad(abs(model.angle_step_deg)) * model.rotation_scale
-    width = np.minimum(reach * sigma / np.maximum(predictions.rate * step, 1e-12), max_frames / 2)
+    width = np.minimum(
+        reach * sigma / np.maximum(np.abs(predictions.rate), 1e-12), max_frames / 2
+    )
     n_frames = len(usable)
     first = np.clip(np.floor(predictions.frame - width + 0.5).astype(int), 0, n_frames)
     last = np.clip(np.ceil(predictions.frame + width - 0.5).astype(int), -1, n_frames - 1)

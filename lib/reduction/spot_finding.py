@@ -26,6 +26,7 @@ class Spots:
     ----------
     row, column : background-subtracted centroid, px.
     frame : centroid along the series; an integer is the middle of that frame (by position).
+    frame_spread : standard deviation of the intensity along the series, frames.
     first, last : first and last frame with strong pixels.
     intensity, sigma : sum above background and its counting error, electrons.
     peak : brightest pixel above background, electrons.
@@ -36,6 +37,7 @@ class Spots:
     row: Floats
     column: Floats
     frame: Floats
+    frame_spread: Floats
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     intensity: Floats
@@ -174,8 +176,10 @@ def _union(parent, i, j):
 
 
 # Columns of the running sums kept for each (provisional) spot.
-_SUM, _VARIANCE, _ROW, _COLUMN, _FRAME, _PIXELS, _PEAK, _FIRST, _LAST, _SATURATED = range(10)
-_N_SUMS = 10
+(
+    _SUM, _VARIANCE, _ROW, _COLUMN, _FRAME, _FRAME2, _PIXELS, _PEAK, _FIRST, _LAST, _SATURATED,
+) = range(11)  # fmt: skip
+_N_SUMS = 11
 
 
 @numba.njit(cache=True, nogil=True)
@@ -215,6 +219,7 @@ def _label_frame(
                 s[_ROW] += signal * r
                 s[_COLUMN] += signal * c
                 s[_FRAME] += signal * frame
+                s[_FRAME2] += signal * frame * frame
             s[_PIXELS] += 1.0
             s[_PEAK] = max(s[_PEAK], signal)
             s[_FIRST] = min(s[_FIRST], frame)
@@ -233,7 +238,7 @@ def _merge(parent, sums, n):
         if j == i:
             root[i] = True
             continue
-        for k in (_SUM, _VARIANCE, _ROW, _COLUMN, _FRAME, _PIXELS):
+        for k in (_SUM, _VARIANCE, _ROW, _COLUMN, _FRAME, _FRAME2, _PIXELS):
             sums[j, k] += sums[i, k]
         sums[j, _PEAK] = max(sums[j, _PEAK], sums[i, _PEAK])
         sums[j, _FIRST] = min(sums[j, _FIRST], sums[i, _FIRST])
@@ -310,6 +315,9 @@ class SpotFinder:
                 row=s[:, _ROW] / weight,
                 column=s[:, _COLUMN] / weight,
                 frame=s[:, _FRAME] / weight,
+                frame_spread=np.sqrt(
+                    np.maximum(s[:, _FRAME2] / weight - (s[:, _FRAME] / weight) ** 2, 0.0)
+                ),
                 first=s[:, _FIRST].astype(np.int64),
                 last=s[:, _LAST].astype(np.int64),
                 intensity=s[:, _SUM],

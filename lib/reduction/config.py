@@ -1,0 +1,29 @@
+"""What a user may choose about a reduction."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ReductionConfig(BaseModel):
+    """Choices of the built-in engine; the defaults are meant to be left alone.
+
+    All of it is recorded in the artefact's manifest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spot_threshold: float = Field(5.0, gt=0, description="significance of a strong pixel")
+    min_spot_significance: float = Field(6.0, gt=0, description="I/sigma of a spot")
+    min_spot_pixels: int = Field(6, ge=1, description="strong pixels of a spot, all frames")
+    d_max_A: float = Field(20.0, gt=0, description="spots at lower resolution are halo")
+    d_min_A: float | None = Field(None, gt=0, description="resolution limit; None: what is seen")
+    min_axis_A: float = Field(3.0, gt=0, description="shortest real-space axis searched")
+    max_axis_A: float = Field(100.0, gt=0, description="longest real-space axis searched")
+    max_lattices: int = Field(3, ge=1, description="lattices looked for")
+    cell: tuple[float, float, float, float, float, float] | None = Field(
+        None, description="known cell (Å, degrees), to check the result against"
+    )
+    try_reversed_axis: bool = Field(True, description="also try the opposite rotation sense")
+    refine_distance: bool = Field(False, description="free the camera length (known cell only)")
+    seed: int = Field(0, description="of the random half sets behind CC1/2")
