@@ -1,7 +1,16 @@
-"""Which rotations of the lattice the intensities obey, and the Laue class they make."""
+"""Which rotations of the lattice the intensities obey, and the Laue class they make.
+
+For a rotation R the intensities of hkl and R hkl are correlated over all pairs in the data, as
+amplitudes normalised in resolution shells, so that the fall-off with resolution alone
+correlates nothing. Randomly paired values have mean correlation 0 and standard deviation
+1 / sqrt(n) (Pitman, 1937, Suppl. J. R. Stat. Soc. 4, 225), which holds for independent pairs
+only. Pairs that are themselves equivalent are not independent; so symmetry is accepted one
+rotation at a time, and what is left is judged on data merged under what was accepted.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +18,9 @@ from numpy.typing import ArrayLike
 
 from ..crystal.cell import Floats, Integers
 from .statistics import correlation, equivalents, merge, reflection_keys
+
+_MIN_PAIRS = 10
+_MIN_SIGNIFICANCE = 3.0
 
 
 @dataclass(frozen=True)
@@ -18,17 +30,23 @@ class OperatorCorrelation:
     Attributes
     ----------
     operator : (3, 3) int, acting on columns of indices.
-    n_pairs : pairs of different reflections that it relates (each counted once).
-    cc : correlation of normalised amplitudes over the pairs; NaN below three pairs.
-    significance : cc in units of its standard deviation for random pairs, 1 / sqrt(n).
-    seen : the intensities obey it (see `operator_correlations`).
+    n_pairs : pairs of different merged reflections that it relates, each counted once.
+    cc : correlation of normalised amplitudes over the pairs, in both orders; NaN below three.
     """
 
     operator: Integers
     n_pairs: int
     cc: float
-    significance: float
-    seen: bool
+
+    @property
+    def significance(self) -> float:
+        """`cc` in standard deviations of the correlation of as many random pairs."""
+        return self.cc * float(np.sqrt(self.n_pairs))
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Ten pairs or more, correlated three standard deviations above random ones."""
+        return self.n_pairs >= _MIN_PAIRS and self.significance > _MIN_SIGNIFICANCE
 
 
 def normalised_amplitudes(intensity: ArrayLike, d_A: ArrayLike, per_shell: int = 50) -> Floats:
@@ -47,60 +65,49 @@ def normalised_amplitudes(intensity: ArrayLike, d_A: ArrayLike, per_shell: int =
 
 
 def operator_correlations(
-    hkl: ArrayLike, intensity: ArrayLike, sigma: ArrayLike, d_A: ArrayLike, operators: ArrayLike
+    hkl: ArrayLike,
+    intensity: ArrayLike,
+    sigma: ArrayLike,
+    d_A: ArrayLike,
+    operators: ArrayLike,
+    merged_under: ArrayLike | None = None,
 ) -> tuple[OperatorCorrelation, ...]:
-    """For each rotation of the lattice, whether the intensities obey it.
-
-    Observations of hkl and -hkl are merged first. The correlation is taken over the pairs
-    (hkl, R hkl) in both orders, of amplitudes normalised in resolution shells, so that the
-    fall-off with resolution alone correlates nothing. Randomly paired values have mean
-    correlation 0 and standard deviation 1 / sqrt(n) (Pitman, 1937, Suppl. J. R. Stat. Soc. 4,
-    225). A rotation counts as `seen` where it has at least ten pairs, exceeds random pairs by
-    three standard deviations, and reaches half the correlation of the best rotation that does:
-    pseudo-symmetry correlates too, but worse than symmetry.
+    """For each rotation, the correlation of the intensities it relates.
 
     Parameters
     ----------
     hkl, intensity, sigma, d_A : (n, 3), (n,), (n,), (n,).
-    operators : (m, 3, 3), as `crystal.lattice_symmetry.candidate_operators`; the identity
-        is among the results with no pairs, cc 1 and `seen`.
+    operators : (m, 3, 3), as `crystal.lattice_symmetry.candidate_operators`.
+    merged_under : (k, 3, 3), the group under which observations are merged first; the identity
+        by default. Friedel's law is always used. Rotations of this group relate no pairs.
 
     Raises
     ------
     ValueError : if a value is not finite or a sigma is not positive.
     """
-    rotations = np.asarray(operators, np.int64)
-    identity = np.eye(3, dtype=np.int64)
-    group = equivalents(hkl, identity[None])
-    merged = merge(group, intensity, sigma)
-    first = np.unique(group, return_index=True)[1]
-    unique = np.asarray(hkl, np.int64)[first]
+    group = np.eye(3, dtype=np.int64)[None] if merged_under is None else np.asarray(merged_under)
+    number = equivalents(hkl, group)
+    merged = merge(number, intensity, sigma)
+    first = np.unique(number, return_index=True)[1]
     amplitude = normalised_amplitudes(merged.intensity, np.asarray(d_A, float)[first])
-    unique, amplitude = unique[np.isfinite(amplitude)], amplitude[np.isfinite(amplitude)]
+    # every index once, whatever its merged reflection: R need not map merged onto merged
+    unique, at = np.unique(np.asarray(hkl, np.int64).reshape(-1, 3), axis=0, return_index=True)
+    mine = number[at]
+    keys = reflection_keys(np.asarray(hkl, np.int64).reshape(-1, 3)[first], group)  # ascending
 
-    key = reflection_keys(unique, identity[None])  # ascending, as the groups are numbered
-    rows = []
-    for rotation in rotations:
-        if np.array_equal(rotation, identity):
-            rows.append((rotation, 0, 1.0, np.inf))
-            continue
-        turned = reflection_keys(unique @ rotation.T, identity[None])
-        partner = np.minimum(np.searchsorted(key, turned), len(key) - 1)
-        mine = np.flatnonzero((key[partner] == turned) & (turned != key))
-        low, high = np.minimum(mine, partner[mine]), np.maximum(mine, partner[mine])
-        low, high = np.divmod(np.unique(low * len(key) + high), len(key))
-        x, y, n = amplitude[low], amplitude[high], len(low)
-        cc = correlation(np.r_[x, y], np.r_[y, x]) if n > 2 else float("nan")
-        rows.append((rotation, n, cc, cc * np.sqrt(n)))
+    def correlate(rotation: Integers) -> OperatorCorrelation:
+        turned = reflection_keys(unique @ rotation.T, group)
+        partner = np.minimum(np.searchsorted(keys, turned), len(keys) - 1)
+        pair = (keys[partner] == turned) & (partner != mine)
+        pair &= np.isfinite(amplitude[mine]) & np.isfinite(amplitude[partner])
+        one, other = mine[pair], partner[pair]
+        code = np.unique(np.minimum(one, other) * len(keys) + np.maximum(one, other))
+        one, other = np.divmod(code, len(keys))
+        x, y = amplitude[one], amplitude[other]
+        cc = correlation(np.r_[x, y], np.r_[y, x]) if len(x) > 2 else float("nan")
+        return OperatorCorrelation(rotation, len(x), cc)
 
-    sure = [n >= 10 and z > 3 for _, n, _, z in rows]
-    best = max((row[2] for row, is_sure in zip(rows, sure, strict=True) if is_sure), default=1.0)
-    return tuple(
-        OperatorCorrelation(
-            rotation, n, cc, float(z), bool(np.isinf(z) or (is_sure and cc > best / 2))
-        )
-        for (rotation, n, cc, z), is_sure in zip(rows, sure, strict=True)
-    )
+    return tuple(correlate(rotation) for rotation in np.asarray(operators, np.int64))
 
 
 @dataclass(frozen=True)
@@ -110,18 +117,26 @@ class LaueVerdict:
     Attributes
     ----------
     laue_class : Hermann-Mauguin symbol, e.g. "2/m" or "m-3m".
-    operators : (m, 3, 3) its rotations, a subset of those tried.
-    n_seen, n_tried : rotations other than the identity that were seen, of those tried.
-    lowest_cc, highest_rejected_cc : worst correlation inside the class and best outside it;
-        NaN if there is none.
+    operators : (m, 3, 3) its rotations, the identity first; a subgroup of those tried.
+    correlations : of every rotation tried but the identity, on data merged under Friedel's law
+        only, in the order given.
+    seen : for each of `correlations`, whether it is among `operators`.
+    lowest_cc : worst correlation inside the class, NaN if there is none.
+    highest_rejected_cc : best of the others with ten pairs or more, on data merged under
+        the class; NaN if none.
     """
 
     laue_class: str
     operators: Integers
-    n_seen: int
-    n_tried: int
+    correlations: tuple[OperatorCorrelation, ...]
+    seen: tuple[bool, ...]
     lowest_cc: float
     highest_rejected_cc: float
+
+    @property
+    def n_seen(self) -> int:
+        """Rotations seen other than the identity."""
+        return sum(self.seen)
 
 
 _LAUE_CLASS = {  # rotations of order 2, 3, 4, 6
@@ -139,49 +154,68 @@ _LAUE_CLASS = {  # rotations of order 2, 3, 4, 6
 }
 
 
-def laue_verdict(correlations: tuple[OperatorCorrelation, ...]) -> LaueVerdict:
-    """The largest group made only of rotations that were seen; of equals, the best correlated.
+def laue_verdict(
+    hkl: ArrayLike, intensity: ArrayLike, sigma: ArrayLike, d_A: ArrayLike, operators: ArrayLike
+) -> LaueVerdict:
+    """The largest group of rotations that the intensities obey.
 
-    `correlations` must cover a whole group (as from the lattice's operators).
+    From the identity on, the best-correlated rotation that is beyond chance joins the group,
+    with all that it then implies. Each rotation so implied must be beyond chance and reach
+    half the best correlation (pseudo-symmetry correlates too, but worse than symmetry), unless
+    the data hold fewer than ten pairs to test it by.
+
+    Parameters and errors as `operator_correlations`; also
 
     Raises
     ------
-    ValueError : if the operators are not a group.
+    ValueError : if `operators` are not a group.
     """
-    operators = np.array([c.operator for c in correlations])
-    index = {op.tobytes(): i for i, op in enumerate(operators)}
-    products = np.einsum("aij,bjk->abik", operators, operators)
+    rotations = np.asarray(operators, np.int64)
+    index = {op.tobytes(): i for i, op in enumerate(rotations)}
+    products = np.einsum("aij,bjk->abik", rotations, rotations)
     try:
         table = [[index[p.tobytes()] for p in line] for line in products]
-        identity = index[np.eye(3, dtype=operators.dtype).tobytes()]
+        identity = index[np.eye(3, dtype=np.int64).tobytes()]
     except KeyError:
         raise ValueError("operators: found a set that is no group, expected one") from None
 
-    seen = [i for i, c in enumerate(correlations) if c.seen]
-    ccs = np.array([c.cc for c in correlations])
+    first = operator_correlations(hkl, intensity, sigma, d_A, rotations)
+    group, judged, best = frozenset({identity}), first, 0.0
+    while True:
+        sure = [i for i, c in enumerate(judged) if c.beyond_chance]
+        best = max([best, *(judged[i].cc for i in sure)])
+        passing = {i for i in sure if judged[i].cc > best / 2}
+        passing |= {i for i, c in enumerate(judged) if c.n_pairs < _MIN_PAIRS}
+        for i in sorted(sure, key=lambda i: -judged[i].cc):
+            larger = _generated(table, {*group, i})
+            if larger <= passing | group:
+                break
+        else:
+            break
+        group = larger
+        judged = operator_correlations(
+            hkl, intensity, sigma, d_A, rotations, rotations[sorted(group)]
+        )
 
-    def rank(members: frozenset[int]) -> tuple[int, float]:
-        return len(members), float(np.mean(ccs[sorted(members)]))
-
-    # every rotation group needs at most two generators
-    groups = {_generated(table, frozenset({identity, i, j})) for i in seen for j in seen}
-    chosen = max((g for g in groups if g <= set(seen)), key=rank, default=frozenset({identity}))
-    inside = sorted(chosen - {identity})
-    outside = [i for i in range(len(ccs)) if i not in chosen and np.isfinite(ccs[i])]
-    # order from the trace, 1 + 2 cos(angle)
-    traces = np.trace(operators[inside], axis1=1, axis2=2).tolist()
+    inside = sorted(group - {identity})
+    outside = [i for i, c in enumerate(judged) if i not in group and c.n_pairs >= _MIN_PAIRS]
+    traces = np.trace(rotations[inside], axis1=1, axis2=2).tolist()  # 1 + 2 cos(angle)
+    tried = [i for i in range(len(rotations)) if i != identity]
     return LaueVerdict(
-        laue_class=_LAUE_CLASS[tuple(traces.count(t) for t in (-1, 0, 1, 2))],
-        operators=operators[[identity, *inside]],
-        n_seen=len(set(seen) - {identity}),
-        n_tried=len(correlations) - 1,
-        lowest_cc=float(np.min(ccs[inside])) if inside else float("nan"),
-        highest_rejected_cc=float(np.max(ccs[outside])) if outside else float("nan"),
+        laue_class=_LAUE_CLASS[
+            (traces.count(-1), traces.count(0), traces.count(1), traces.count(2))
+        ],
+        operators=rotations[[identity, *inside]],
+        correlations=tuple(first[i] for i in tried),
+        seen=tuple(i in group for i in tried),
+        lowest_cc=min((first[i].cc for i in inside), default=float("nan")),
+        highest_rejected_cc=max((judged[i].cc for i in outside), default=float("nan")),
     )
 
 
-def _generated(table: list[list[int]], start: frozenset[int]) -> frozenset[int]:
-    members = start
+def _generated(table: list[list[int]], start: Iterable[int]) -> frozenset[int]:
+    """All products of the members, by the multiplication table."""
+    members = frozenset(start)
     while True:
         more = members | {table[i][j] for i in members for j in members}
         if more == members:
