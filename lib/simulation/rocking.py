@@ -122,7 +122,8 @@ def find_events(
     """
     constant, radius, start = _cosine_law(q0, geometry)
     k = 1 / geometry.wavelength_A
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # a point on the axis has no radius and never moves
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         near = ((k + reach_per_A) ** 2 - k**2 - constant) / radius
         far = ((k - reach_per_A) ** 2 - k**2 - constant) / radius
         crossing = -constant / radius
