@@ -1,0 +1,123 @@
+"""Figures of the frames themselves: pictures with markers, and what happened along the series."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from numpy.typing import NDArray
+
+from ..reduction.result import FrameTable, Lattice, Reduction
+from ..series import RotationSeries
+from .diffraction import excitation_error_per_A, rocking_width_per_A
+from .html import BLUE, GREEN, LATTICE_COLOURS, ORANGE, PURPLE, VERMILION
+from .summary import usable
+
+Floats = NDArray[np.float64]
+
+
+def montage(series: RotationSeries, reduction: Reduction, n: int = 6) -> Figure:
+    """`n` frames across the series, predictions circled and observed centroids crossed."""
+    kept = np.flatnonzero(~reduction.frames.blank)
+    if len(kept) == 0:
+        kept = np.arange(len(series))
+    places = np.unique(kept[np.linspace(0, len(kept) - 1, min(n, len(kept))).round().astype(int)])
+    columns = min(3, len(places))
+    rows = -(-len(places) // columns)
+    height, width = series.shape
+    drawing = Figure(figsize=(10, 10 / columns * rows * height / width + 0.4), layout="constrained")
+    panels = drawing.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[len(places) :]:
+        panel.set_axis_off()
+    for panel, k in zip(panels, places, strict=False):
+        _picture(panel, series, int(k))
+        for lattice, colour in zip(reduction.lattices, LATTICE_COLOURS, strict=False):
+            _marks(panel, lattice, reduction.frames, int(k), colour)
+        angle = reduction.frames.angle_deg[k]
+        panel.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+        panel.set_title(f"frame {series.frame_number[k]}, {angle:.2f}°", fontsize=9)
+        panel.set_xticks([])
+        panel.set_yticks([])
+    return drawing
+
+
+def _picture(panel: Axes, series: RotationSeries, k: int) -> None:
+    counts = np.asarray(series.frames[k], float) - series.pedestal
+    shown = np.where(series.mask, np.nan, np.sqrt(np.clip(counts, 0, None)))
+    # A beam centre or a few strong spots must not swallow the greys.
+    top = np.nanpercentile(shown, 99.7) if np.isfinite(shown).any() else 1.0
+    step = max(1, max(series.shape) // 1024)
+    rows, columns = series.shape
+    panel.imshow(
+        shown[::step, ::step],
+        cmap="gray_r",
+        vmin=0,
+        vmax=max(float(top), 1.0),
+        extent=(-0.5, columns - 0.5, rows - 0.5, -0.5),
+        interpolation="none",
+    )
+    panel.set_facecolor("#e8edf2")
+
+
+def _marks(panel: Axes, lattice: Lattice, frames: FrameTable, k: int, colour: str) -> None:
+    r = lattice.reflections[np.abs(lattice.reflections.frame - k) < 30]
+    angle = np.full(len(r), frames.angle_deg[k])
+    error = excitation_error_per_A(lattice, r.hkl, angle) / rocking_width_per_A(lattice, r.d_A)
+    here = (np.abs(error) < 1.5) | (np.abs(r.frame - k) <= 0.5)
+    strong = here & usable(r) & (r.intensity > 3 * r.sigma)
+    radius = max(panel.get_xlim()[1], panel.get_ylim()[0]) / 75
+    for chosen, alpha in ((here & ~strong, 0.35), (strong, 1.0)):
+        rings = [
+            Circle((x, y), radius) for x, y in zip(r.column[chosen], r.row[chosen], strict=True)
+        ]
+        panel.add_collection(
+            PatchCollection(rings, facecolor="none", edgecolor=colour, linewidth=0.8, alpha=alpha)
+        )
+    panel.plot(
+        r.observed_column[strong], r.observed_row[strong], "+", color=BLUE, markersize=3.5, mew=0.7
+    )
+
+
+def along_the_series(frames: FrameTable) -> Figure:
+    """Beam position, scale, spots and background of each frame."""
+    drawing = Figure(figsize=(10, 7.2), layout="constrained")
+    beam, scale, spots, background = drawing.subplots(4, 1, sharex=True)
+    number = frames.frame_number
+    lit = ~frames.blank
+    for values, colour, name in (
+        (frames.beam_row, BLUE, "row"),
+        (frames.beam_column, ORANGE, "column"),
+    ):
+        middle = float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0
+        label = f"{name} − {middle:.2f} px"
+        beam.plot(number, values - middle, "-", color=colour, lw=1.4, label=label)
+    beam.set_ylabel("beam drift / px")
+    scale.plot(number, frames.scale, "-", color=GREEN, lw=1.2)
+    scale.set_ylabel("relative scale")
+    scale.set_ylim(bottom=0)
+    spots.bar(number, frames.n_spots, width=1.0, color="#c9d3dc", label="not indexed")
+    spots.bar(number, frames.n_indexed, width=1.0, color=VERMILION, label="indexed")
+    spots.set_ylabel("strong spots")
+    spots.set_ylim(top=1.3 * max(int(frames.n_spots.max()), 1))
+    background.plot(number[lit], frames.background[lit], "-", color=PURPLE, lw=1.2)
+    background.set_ylabel("background\n/ counts per px")
+    background.set_ylim(bottom=0)
+    background.set_xlabel("frame number")
+    for panel in (beam, spots):
+        panel.legend(loc="upper right", fontsize=8, frameon=False, ncols=2)
+    for panel in (beam, scale, spots, background):
+        tidy(panel)
+        for blank in number[frames.blank]:
+            panel.axvspan(blank - 0.5, blank + 0.5, color="#000000", alpha=0.06, lw=0)
+    drawing.align_ylabels()
+    return drawing
+
+
+def tidy(panel: Axes) -> None:
+    """The look that all plots share."""
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(True, color="#e6eaee", lw=0.6)
+    panel.set_axisbelow(True)
+    panel.tick_params(labelsize=8.5)

@@ -1,0 +1,333 @@
+"""The report of one reduction: a self-contained page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..artefacts.manifest import Manifest
+from ..crystal.lattice_symmetry import LatticeCandidate
+from ..reduction import statistics
+from ..reduction.result import Flag, Lattice, Reduction
+from ..series import RotationSeries
+from . import frame_figures, html, lattice_figures
+from .diffraction import mean_rocking_curve
+from .html import Safe
+from .notation import LATTICE_NAMES, cell_text, duration, rounded, with_esd
+from .provenance import provenance_section
+from .summary import Headline, headline, resolution_shells, strongest_first, usable
+
+_CELL_LABELS = ("a / Å", "b / Å", "c / Å", "α / °", "β / °", "γ / °")
+
+
+def reduction_page(
+    reduction: Reduction, series: RotationSeries, provenance: Sequence[Manifest] = ()
+) -> str:
+    """The page as HTML text.
+
+    Parameters
+    ----------
+    reduction : the result to show.
+    series : what was reduced; a few frames and the strongest spots are read from it.
+    provenance : manifests of the artefacts it came from, raw side first.
+    """
+    head = headline(reduction)
+    sections: dict[str, tuple[str, Safe]] = {}
+    for i, lattice in enumerate(reduction.lattices):
+        which = "" if len(reduction.lattices) == 1 else f" {i + 1}"
+        sections[f"cell{which.strip()}"] = (
+            f"Cell and lattice{which}",
+            _cell_section(lattice, series),
+        )
+    sections["frames"] = ("Frames", _frames_section(reduction, series))
+    sections["series"] = ("Along the series", _series_section(reduction))
+    for i, lattice in enumerate(reduction.lattices):
+        which = "" if len(reduction.lattices) == 1 else f" {i + 1}"
+        sections[f"fit{which.strip()}"] = (
+            f"How well it fits{which}",
+            _fit_section(lattice, reduction, series),
+        )
+        sections[f"intensities{which.strip()}"] = (
+            f"Intensities{which}",
+            _intensity_section(lattice),
+        )
+    sections["notes"] = ("Notes and choices", _notes_section(reduction, series))
+    sections["provenance"] = ("Provenance", provenance_section(series, provenance))
+    body = [
+        _facts(head, reduction, series),
+        html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
+        *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
+    ]
+    version = provenance[-1].code.version if provenance else "(not stored)"
+    return html.page(
+        title=reduction.series,
+        over="Reduction of a rotation series",
+        lead=reduction.verdict or "No verdict was given.",
+        body=body,
+        footer=f"Made by Ewaldflow {version}. This page needs no network.",
+    )
+
+
+def _facts(head: Headline, reduction: Reduction, series: RotationSeries) -> Safe:
+    swept = float(series.angle_width_deg.sum())
+    frames: dict[str, object] = {"Frames": Safe(f"{len(series)} <small>over {swept:.1f}°</small>")}
+    if not reduction.lattices:
+        found = int(reduction.frames.n_spots.sum())
+        return html.facts({"Lattice": "none found", "Strong spots": found, **frames})
+    resolution = f"{head.resolution_A:.2f} Å" if math.isfinite(head.resolution_A) else "–"
+    more = f" <small>strongest of {head.n_lattices}</small>" if head.n_lattices > 1 else ""
+    return html.facts(
+        {
+            "Lattice": Safe(html.escape(head.lattice) + more),
+            "Spots indexed": f"{head.indexed_percent:.0f} %",
+            "Resolution": Safe(f"{resolution} <small>I/σ = 1</small>"),
+            "Mean I/σ": f"{head.i_over_sigma:.1f}",
+            "Reflections": f"{head.reflections:,}".replace(",", " "),
+            **frames,
+        }
+    )
+
+
+def _cell_section(lattice: Lattice, series: RotationSeries) -> Safe:
+    rows = [
+        ["with the lattice's constraints", *map(with_esd, lattice.cell, lattice.cell_esd)],
+        ["free", *map(with_esd, lattice.cell_p1, lattice.cell_p1_esd)],
+        [
+            "reduced (Niggli)",
+            *(f"{v:.3f}" for v in lattice.niggli),
+        ],
+    ]
+    cells = html.table(
+        [LATTICE_NAMES.get(lattice.bravais, lattice.bravais), *_CELL_LABELS],
+        rows,
+        numeric=range(1, 7),
+        row_classes=["chosen"],
+        caption="Unit cell; e.s.d. of the last digits in parentheses, values without are fixed.",
+    )
+    return Safe(
+        cells + _candidates(lattice.candidates, lattice.bravais) + _geometry(lattice, series)
+    )
+
+
+def _candidates(candidates: Sequence[LatticeCandidate], chosen: str) -> Safe:
+    if not candidates:
+        return Safe("")
+    rows = [
+        [
+            f"{c.bravais}  {LATTICE_NAMES.get(c.bravais, '')}",
+            f"{c.distance:.3f}",
+            f"{c.worst_edge_percent:.2f}",
+            f"{c.worst_angle_deg:.2f}",
+            cell_text(c.cell),
+        ]
+        for c in candidates
+    ]
+    symbols = [c.bravais for c in candidates]
+    first = symbols.index(chosen) if chosen in symbols else -1
+    return html.table(
+        ["Lattice", "Metric distance", "Worst edge / %", "Worst angle / °", "Cell"],
+        rows,
+        numeric=(1, 2, 3),
+        row_classes=["chosen" if i == first else "" for i in range(len(rows))],
+        caption="Lattices the metric allows, best first; the chosen one is marked. "
+        "The metric alone does not prove a symmetry: intensities must agree.",
+    )
+
+
+def _geometry(lattice: Lattice, series: RotationSeries) -> Safe:
+    def known(name: str) -> float:
+        return float(lattice.esd.get(name, math.nan))
+
+    nominal, refined = series.geometry, lattice.geometry
+    rows: list[list[object]] = [
+        ["camera length / mm", with_esd(nominal.distance_mm, math.nan),
+         with_esd(refined.distance_mm, known("distance_mm"))],
+        ["beam centre, row / px", f"{nominal.beam_centre_px[0]:.2f}",
+         f"{refined.beam_centre_px[0]:.2f}"],
+        ["beam centre, column / px", f"{nominal.beam_centre_px[1]:.2f}",
+         f"{refined.beam_centre_px[1]:.2f}"],
+        ["rotation axis x, y, z", _vector(nominal.axis), _vector(refined.axis)],
+        ["angle between the two axes / °", "",
+         f"{_angle_between_deg(nominal.axis, refined.axis):.2f}"],
+        ["ellipse, major / minor axis", f"{nominal.distortion.ratio:.4f}",
+         f"{refined.distortion.ratio:.4f}"],
+        ["ellipse, azimuth of the major axis / °", f"{nominal.distortion.azimuth_deg:.1f}",
+         f"{refined.distortion.azimuth_deg:.1f}"],
+        ["true over nominal rotation", "1", with_esd(lattice.rotation_scale,
+                                                     known("rotation_scale"))],
+        ["mosaic spread η / °", "", with_esd(lattice.mosaicity_deg, known("mosaicity_deg"), 3)],
+        ["spread independent of resolution / 10⁻³ Å⁻¹", "", f"{1e3 * lattice.size_per_A:.2f}"],
+    ]  # fmt: skip
+    shown = html.table(["Geometry", "given", "refined"], rows, numeric=(1, 2))
+    matrix = html.table(
+        ["A = UB / Å⁻¹", "a*", "b*", "c*"],
+        [
+            [axis, *(f"{v:+.6f}" for v in row)]
+            for axis, row in zip("xyz", lattice.orientation, strict=True)
+        ],
+        numeric=(1, 2, 3),
+        caption="At zero rotation; x along columns, y along rows, z along the beam.",
+    )
+    return Safe(shown + html.details("Orientation matrix", matrix))
+
+
+def _vector(v: Sequence[float]) -> str:
+    return ", ".join(f"{x:.4f}".replace("-", "−") for x in v)
+
+
+def _angle_between_deg(u: Sequence[float], v: Sequence[float]) -> float:
+    sine = np.linalg.norm(np.cross(u, v))
+    return float(np.rad2deg(np.arctan2(sine, np.dot(u, v))))
+
+
+def _frames_section(reduction: Reduction, series: RotationSeries) -> Safe:
+    return html.figure(
+        frame_figures.montage(series, reduction),
+        "Frames with markers",
+        "Frames across the series, square root of the counts. Circles: predicted reflections, "
+        "full where I > 3σ, faint where weaker; crosses: where the strong ones were observed. "
+        "Shaded pixels are masked. Strong spots without a circle belong to nothing that was found.",
+        raster=True,
+    )
+
+
+def _series_section(reduction: Reduction) -> Safe:
+    return html.figure(
+        frame_figures.along_the_series(reduction.frames),
+        "Beam drift, scale, spots and background against frame number",
+        "Direct beam about its median, scale of the integrated profiles, strong spots with their "
+        "peak in the frame, and median background. A dip of scale or spots tells of a crystal "
+        "leaving the beam, shadowing or damage. Grey bands are blank frames, left out.",
+    )
+
+
+def _fit_section(lattice: Lattice, reduction: Reduction, series: RotationSeries) -> Safe:
+    chosen = strongest_first(lattice, at_least=5)
+    if len(chosen) == 0:
+        return html.paragraph("No reflection is strong enough (I/σ > 5) to show a fit.", warn=True)
+    parts = [
+        html.figure(
+            lattice_figures.reciprocal_projections(lattice, reduction.frames, chosen),
+            "Reciprocal lattice along its three axes",
+            f"The {len(chosen)} observed reflections with I/σ > 5, turned back into the crystal "
+            "and seen along a*, b* and c*. Rows should be sharp and straight.",
+        ),
+        html.figure(
+            lattice_figures.residuals(lattice, chosen),
+            "Residuals on the detector, against resolution and along the series",
+            "Observed minus predicted for the same reflections; r.m.s. of the indexed spots. "
+            "A cloud off zero or a wave along the series is geometry not yet modelled.",
+        ),
+    ]
+    curve = mean_rocking_curve(series, lattice, reduction.frames, reduction.gain, chosen[:400])
+    if curve is None:
+        parts.append(html.paragraph("No reflection spreads over three frames: no rocking curve."))
+    else:
+        parts.append(
+            html.figure(
+                lattice_figures.rocking(curve),
+                "Mean rocking curve and residuals in rotation",
+                "The strongest reflections read off the frames again. Left: their mean rocking "
+                "curve, each of unit area, against the Gaussian the engine fitted. Right: "
+                "rotation angle of their centroids minus the predicted one.",
+            )
+        )
+    return Safe("".join(parts))
+
+
+def _intensity_section(lattice: Lattice) -> Safe:
+    r = lattice.reflections
+    sound = r[usable(r)]
+    if len(sound) == 0:
+        return html.paragraph("No reflection could be integrated soundly.", warn=True)
+    shells = resolution_shells(sound)
+    plot = html.figure(
+        lattice_figures.intensities(shells),
+        "I over sigma, number of reflections and mean intensity against resolution",
+        "Left: mean I/σ of single observations and their number in shells of equal volume; the "
+        "dashed line is I/σ = 1. Right: a Wilson-like plot, straight but for the form of a "
+        "crystal's structure.",
+    )
+    by_shell = _shell_table(statistics.shells(sound, lattice.cell, lattice.bravais))
+    flagged = [
+        [str(flag.name).lower().replace("_", " "), int(r.has(flag).sum()), _FLAG_WORDS[flag]]
+        for flag in Flag
+        if r.has(flag).any()
+    ]
+    flags = (
+        html.table(["Flag", "reflections", "meaning"], flagged, numeric=(1,))
+        if flagged
+        else html.paragraph("No reflection carries a flag.")
+    )
+    return Safe(plot + by_shell + flags)
+
+
+def _shell_table(shells: Sequence[statistics.Shell]) -> Safe:
+    rows = [
+        [
+            f"{s.d_max_A:.2f} – {s.d_min_A:.2f}",
+            s.n_observed,
+            s.n_unique,
+            rounded(100 * s.completeness, 1),
+            rounded(s.multiplicity, 1),
+            rounded(s.i_over_sigma, 1),
+            rounded(100 * s.r_meas, 1),
+            rounded(s.cc_half, 3),
+        ]
+        for s in shells
+    ]
+    columns = ["d / Å", "observed", "unique", "complete / %", "multiplicity", "I/σ merged"]
+    return html.table(
+        [*columns, "R meas / %", "CC½"],
+        rows,
+        numeric=range(1, 8),
+        caption="Figures of merit if the crystal had all the symmetry of its lattice; "
+        "flagged reflections of doubtful intensity are left out.",
+    )
+
+
+_FLAG_WORDS = {
+    Flag.SATURATED: "a pixel at or above saturation",
+    Flag.MASKED: "a pixel of the spot is masked",
+    Flag.PARTIAL: "part of the rocking curve was not recorded",
+    Flag.OVERLAP: "shares pixels with another lattice",
+    Flag.EDGE: "the integration box leaves the detector",
+    Flag.BACKGROUND: "too few pixels to know the background",
+    Flag.PROFILE_FAILED: "only the summation intensity is valid",
+    Flag.OUTLIER: "the observed profile contradicts the model",
+}
+
+
+def _notes_section(reduction: Reduction, series: RotationSeries) -> Safe:
+    notes = [*series.notes, *reduction.notes]
+    missing = series.missing_numbers
+    if missing:
+        notes.insert(0, f"Frames {_numbers(missing)} are missing from the series.")
+    parts = [html.bullets(notes) if notes else html.paragraph("Nothing to remark.")]
+    if reduction.statistics:
+        rows = [[k.replace("_", " "), f"{v:.4g}"] for k, v in sorted(reduction.statistics.items())]
+        parts.append(html.table(["Figure of merit", "value"], rows, numeric=(1,)))
+    if reduction.seconds:
+        times = [[step.replace("_", " "), duration(s)] for step, s in reduction.seconds.items()]
+        times.append(["together", duration(sum(reduction.seconds.values()))])
+        parts.append(
+            html.details("Time per step", html.table(["Step", "time"], times, numeric=(1,)))
+        )
+    return Safe("".join(parts))
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """``1–3, 7`` for 1, 2, 3, 7."""
+    return ", ".join(f"{a}–{b}" if b > a else f"{a}" for a, b in _runs(numbers))
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    start = previous = numbers[0]
+    for number in numbers[1:]:
+        if number != previous + 1:
+            yield start, previous
+            start = number
+        previous = number
+    yield start, previous
