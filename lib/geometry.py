@@ -72,6 +72,9 @@ class Geometry:
     beam_centre_px : (row, column) of the direct beam.
     axis : unit vector of the rotation axis in the lab frame; normalised on construction.
     distortion : elliptical distortion about the beam centre.
+    radial_per_mm2 : third-order radial distortion of the projector lens about the beam
+        centre: an ideal point at r mm appears at ``r (1 + radial r^2)``; positive for a
+        pincushion, negative for a barrel. It acts before the elliptical distortion.
     """
 
     wavelength_A: float
@@ -80,6 +83,7 @@ class Geometry:
     beam_centre_px: tuple[float, float]
     axis: tuple[float, float, float]
     distortion: EllipticalDistortion = field(default_factory=EllipticalDistortion)
+    radial_per_mm2: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("wavelength_A", "pixel_size_mm", "distance_mm"):
@@ -119,6 +123,8 @@ class Geometry:
         rc = np.stack(np.broadcast_arrays(np.asarray(row, float), np.asarray(column, float)), -1)
         offset = rc - np.asarray(self.beam_centre_px if centre is None else centre, float)
         xy = offset[..., ::-1] @ np.linalg.inv(self.distortion.matrix).T * self.pixel_size_mm
+        if self.radial_per_mm2:
+            xy = xy * _without_radial(np.sum(xy * xy, axis=-1), self.radial_per_mm2)[..., None]
         direction = np.concatenate([xy, np.full((*xy.shape[:-1], 1), self.distance_mm)], -1)
         s = direction / np.linalg.norm(direction, axis=-1, keepdims=True) / self.wavelength_A
         q: Floats = s - self.s0
@@ -130,10 +136,20 @@ class Geometry:
         The ray ``s0 + q`` is followed as it is, whether or not it ends on the Ewald sphere.
         """
         s = np.asarray(q, float) + self.s0
-        xy = s[..., :2] / s[..., 2:3] * (self.distance_mm / self.pixel_size_mm)
-        rc = (xy @ self.distortion.matrix.T)[..., ::-1]
+        xy = s[..., :2] / s[..., 2:3] * self.distance_mm
+        xy = xy * (1 + self.radial_per_mm2 * np.sum(xy * xy, axis=-1, keepdims=True))
+        rc = (xy @ self.distortion.matrix.T)[..., ::-1] / self.pixel_size_mm
         pixel: Floats = rc + np.asarray(self.beam_centre_px if centre is None else centre, float)
         return pixel
+
+
+def _without_radial(r2_mm2: Floats, radial_per_mm2: float) -> Floats:
+    """Ideal over observed radius, where ``r = u (1 + radial u^2)``, by Newton's method."""
+    factor = np.ones_like(r2_mm2)
+    for _ in range(8):
+        cubic = factor + radial_per_mm2 * r2_mm2 * factor**3 - 1
+        factor = factor - cubic / (1 + 3 * radial_per_mm2 * r2_mm2 * factor**2)
+    return factor
 
 
 def rotation_about(axis: ArrayLike, angle_deg: ArrayLike) -> Floats:
@@ -153,3 +169,51 @@ def to_dials_frame(vector: ArrayLike) -> Floats:
 def instamatic_axis(theta_rad: float) -> Floats:
     """Rotation axis in the lab frame from instamatic's axis angle: (cos, -sin, 0)."""
     return np.array([np.cos(theta_rad), -np.sin(theta_rad), 0.0])
+
+
+def centre_from_corner(x_px: float, y_px: float) -> tuple[float, float]:
+    """(row, column) of a point counted from the detector's corner, as DIALS and pyFAI count.
+
+    There the centre of the first pixel is at (0.5, 0.5); here it is at (0, 0).
+    """
+    return y_px - 0.5, x_px - 0.5
+
+
+def centre_to_corner(beam_centre_px: tuple[float, float]) -> tuple[float, float]:
+    """(x, y) in pixels from the detector's corner of a (row, column) of ours."""
+    row, column = beam_centre_px
+    return column + 0.5, row + 0.5
+
+
+def centre_from_xds(
+    orgx: float,
+    orgy: float,
+    distance_px: float = 0.0,
+    beam: ArrayLike = (0.0, 0.0, 1.0),
+) -> tuple[float, float]:
+    """(row, column) where the direct beam meets the detector, from XDS' ORGX and ORGY.
+
+    ORGX and ORGY count from 1 and are the foot of the perpendicular from the crystal; a
+    tilted `beam` (INCIDENT_BEAM_DIRECTION) arrives beside it by ``distance_px *
+    beam_xy / beam_z`` where `distance_px` is the detector distance in pixels.
+    """
+    x, y, z = np.asarray(beam, float)
+    return float(orgy - 1 + shift_px * y / z), float(orgx - 1 + shift_px * x / z)
+
+
+def centre_to_xds(beam_centre_px: tuple[float, float]) -> tuple[float, float]:
+    """(ORGX, ORGY) of a beam centre (row, column), for an untilted beam."""
+    row, column = beam_centre_px
+    return column + 1, row + 1
+
+
+def to_beam_frame(vector: ArrayLike, beam: ArrayLike) -> Floats:
+    """`vector` after the shortest rotation that takes the direction `beam` to z."""
+    b = np.asarray(beam, float) / np.linalg.norm(np.asarray(beam, float))
+    axis = np.cross(b, [0.0, 0.0, 1.0])
+    sine = np.linalg.norm(axis)
+    v = np.asarray(vector, float)
+    if sine < 1e-12:
+        return v
+    turned: Floats = rotation_about(axis / sine, np.rad2deg(np.arctan2(sine, b[2]))) @ v
+    return turned

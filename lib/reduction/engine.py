@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crystal.lattice_symmetry import candidate_operators, strain_basis
+from ..crystal.lattice_symmetry import candidate_operators, reindex_absences, strain_basis
 from ..errors import UserError
 from ..series import RotationSeries
 from . import statistics
@@ -18,16 +18,20 @@ from .beam_centre import BeamTrack, brightest_block, centroid_above, track_beam
 from .config import ReductionConfig
 from .indexing import BasisSearch
 from .integration import REACH, Integrated, RockingCurve, integrate
-from .prediction import Predictions, at_frames, predict
+from .laue_symmetry import LaueVerdict, laue_verdict
+from .prediction import Predictions, at_frames, crossing_frames, predict
 from .refinement import TRICLINIC_STRAINS, Model, Refined, refine
 from .result import Flag, FrameTable, Lattice, Reduction, Reflections
+from .scaling import deviations, find_outliers, fit_error_model, smooth_scale
 from .shoeboxes import ShoeboxCutter, Slices, place_slices, plan_slices
 from .solve_lattice import (
+    HKL_TOLERANCE,
     ChosenLattice,
     Solution,
     assign_indices,
     choose_symmetry,
     refinable,
+    refine_in_stages,
     search_lattice,
     significant,
 )
@@ -110,7 +114,7 @@ def reduce_series(
         spots = _select_spots(found.spots, model, config)
         chosen = _find_lattices(model, spots, config, notes, report)
     if not chosen:
-        frames = _frame_table(series, model, found, spots, np.zeros(len(spots), bool), None)
+        frames = _frame_table(series, model, found, spots, np.zeros(len(spots), bool))
         verdict = f"no lattice: {len(spots)} spots do not lie on one beyond what chance would do"
         return Reduction(
             series.name, (), frames, seen.gain, {"spots": float(len(spots))},
@@ -123,18 +127,20 @@ def reduce_series(
         for job in jobs:
             job.integrate_and_refine(notes)
     with clock.step("statistics"):
-        lattices = tuple(_lattice(job, notes) for job in jobs)
+        scaled = [_scaled(job) for job in jobs]
+        notes.extend(s.note for s in scaled)
+        lattices = tuple(_lattice(job, s.reflections) for job, s in zip(jobs, scaled, strict=True))
         for lattice in lattices:
             notes.append(
                 f"{lattice.bravais}: {lattice.n_indexed} of {lattice.n_spots} spots indexed, "
                 f"r.m.s. {lattice.rms_px:.2f} px and {lattice.rms_deg:.3f} degrees"
             )
-        figures = _figures(lattices, spots, jobs, config)
+        figures = _figures(lattices, spots, jobs, scaled[0].laue, config)
     first = jobs[0]
     explained = np.zeros(len(spots), bool)
     for job in jobs:
         explained |= _indexed(job.model, job.chosen.bravais, spots)
-    frames = _frame_table(series, first.model, found, spots, explained, first.integrated)
+    frames = _frame_table(series, first.model, found, spots, explained, scaled[0], first)
     report("done", 1.0)
     return Reduction(
         series.name, lattices, frames, seen.gain, figures, clock.seconds, tuple(notes),
@@ -197,6 +203,7 @@ def _select_spots(spots: Spots, model: Model, config: ReductionConfig) -> Spots:
     r = model.to_reciprocal(spots.row, spots.column, spots.frame)
     keep = np.linalg.norm(r, axis=1) > 1 / config.d_max_A
     keep &= spots.intensity > config.min_spot_significance * spots.sigma
+    keep &= ~spots.edge
     return spots[keep]
 
 
@@ -257,9 +264,7 @@ def _strongest(spots: Spots, n: int) -> Spots:
 
 def _refine_on(chosen: ChosenLattice, spots: Spots) -> ChosenLattice:
     """The chosen lattice refined once more, now on all its spots (at most 6000)."""
-    from .solve_lattice import refine_in_stages
-
-    free, priors = refinable(chosen.bravais)
+    free, priors = refinable(chosen.bravais, chosen.lens)
     solution = refine_in_stages(
         chosen.solution.model, _strongest(spots, 6000), free, strain_basis(chosen.bravais),
         quantiles=(0.7, 1.0, 1.0), priors=priors,
@@ -269,8 +274,6 @@ def _refine_on(chosen: ChosenLattice, spots: Spots) -> ChosenLattice:
 
 def _indexed(model: Model, bravais: str, spots: Spots) -> NDArray[np.bool_]:
     """Spots with an index within the tolerance that the lattice's centring allows."""
-    from ..crystal.lattice_symmetry import reindex_absences
-    from .solve_lattice import HKL_TOLERANCE
 
     hkl, deviation, _ = assign_indices(model, spots)
     indexed: NDArray[np.bool_] = (deviation < HKL_TOLERANCE) & ~reindex_absences(bravais, hkl)
@@ -325,9 +328,7 @@ class _Job:
         slices = plan_slices(
             model, predictions, rocking.sigma(predictions.length), ~blank, half, REACH
         )
-        return cls(
-            chosen, own, model, predictions, slices, rocking, core, chosen.solution.refined
-        )
+        return cls(chosen, own, model, predictions, slices, rocking, core, chosen.solution.refined)
 
     def integrate_and_refine(self, notes: list[str]) -> None:
         """Integrate, refine on the integrated positions, and integrate again."""
@@ -338,7 +339,7 @@ class _Job:
         self.rocking = first.rocking
         observations = first.observations
         if len(observations.frame) >= 50:
-            free, priors = refinable(self.chosen.bravais)
+            free, priors = refinable(self.chosen.bravais, self.chosen.lens)
             start = self.model
             for _ in range(2):
                 self.refined = refine(
@@ -356,8 +357,6 @@ class _Job:
 
 def _moved(model: Model, predictions: Predictions) -> Predictions:
     """The same crossings under a slightly different model."""
-    from .prediction import crossing_frames
-
     first, second = crossing_frames(model, predictions.hkl)
     nearer = np.where(
         np.abs(np.nan_to_num(first, nan=1e9) - predictions.frame)
@@ -424,15 +423,11 @@ def _cut_shoeboxes(
 # --- results ------------------------------------------------------------------------------
 
 
-def _lattice(job: _Job, notes: list[str]) -> Lattice:
-    assert job.integrated is not None
+def _lattice(job: _Job, reflections: Reflections) -> Lattice:
     refined, model = job.refined, job.model
     p1 = _without_constraints(job)
     indexed = _indexed(model, job.chosen.bravais, job.spots)
     rms_deg = _rms_deg(job)
-    reflections, note = honest_sigmas(job.integrated.reflections, job.chosen.bravais)
-    if note:
-        notes.append(note)
     return Lattice(
         bravais=job.chosen.bravais,
         orientation=model.orientation,
@@ -482,13 +477,80 @@ def _rms_deg(job: _Job) -> float:
     return float(1.4826 * np.nanmedian(np.abs(degrees)))
 
 
-def honest_sigmas(reflections: Reflections, bravais: str) -> tuple[Reflections, str]:
-    """Sigmas with an error proportional to I, where equivalents show that it is needed."""
-    return reflections, ""
+@dataclass(frozen=True)
+class _Scaled:
+    """A lattice's reflections after scaling, and the scale of each frame."""
+
+    reflections: Reflections
+    frame_scale: Floats
+    laue: LaueVerdict
+    note: str
+
+
+def _scaled(job: _Job) -> _Scaled:
+    """Scale, find outliers and correct the sigmas by the symmetry the intensities show."""
+    assert job.integrated is not None
+    r = job.integrated.reflections
+    n_frames = len(job.model.beam_track_px)
+    clean = _for_scaling(r)
+    lattice_operators = candidate_operators(job.chosen.bravais)
+    verdict = laue_verdict(
+        r.hkl[clean], r.intensity[clean], r.sigma[clean], r.d_A[clean], lattice_operators
+    )
+    group = statistics.equivalents(r.hkl, verdict.operators)
+    range_deg = abs(job.model.angle_step_deg) * n_frames
+    scale = smooth_scale(
+        group[clean], r.frame[clean], r.intensity[clean], r.sigma[clean], n_frames, range_deg
+    )
+    note = (
+        f"intensities obey Laue class {verdict.laue_class}: {verdict.n_seen} of "
+        f"{len(verdict.seen)} rotations of the lattice seen"
+    )
+    if scale is None:
+        scale = np.ones(n_frames)
+        note += "; too few equivalents to scale the frames"
+    else:
+        at = np.interp(r.frame, np.arange(n_frames), scale)
+        names = ("intensity", "sigma", "intensity_sum", "sigma_sum")
+        r = replace(r, **{name: getattr(r, name) / at for name in names})
+        note += f"; frames scaled between {scale.min():.2f} and {scale.max():.2f}"
+    flags = r.flags.copy()
+    for _ in range(2):
+        usable = clean & ((flags & np.uint32(Flag.OUTLIER)) == 0)
+        if usable.sum() < 100:
+            break
+        model = fit_error_model(group[usable], r.intensity[usable], r.sigma[usable])
+        if model is None:
+            break
+        mean = deviations(group, r.intensity, r.sigma)[1]
+        corrected = model.sigma(r.sigma, mean)
+        inside = np.flatnonzero(clean)
+        outlier = find_outliers(group[inside], r.intensity[inside], corrected[inside])
+        flags[inside] = np.where(
+            outlier, flags[inside] | Flag.OUTLIER, flags[inside] & ~np.uint32(Flag.OUTLIER)
+        ).astype(np.uint32)
+    else:
+        r = replace(r, sigma=corrected, sigma_sum=model.sigma(r.sigma_sum, mean))
+        note += f"; sigma^2 = {model.a:.2f}^2 (sigma^2 + ({model.b:.3f} I)^2)"
+        note += f"; {int(outlier.sum())} outliers"
+    return _Scaled(replace(r, flags=flags), scale, verdict, note)
+
+
+def _for_scaling(r: Reflections) -> NDArray[np.bool_]:
+    """Reflections whose intensity can be compared with their equivalents'."""
+    spoiled = Flag.OVERLAP | Flag.MASKED | Flag.SATURATED | Flag.BACKGROUND
+    clean: NDArray[np.bool_] = (
+        ~r.has(spoiled) & np.isfinite(r.intensity) & (r.sigma > 0) & (r.partiality > 0.5)
+    )
+    return clean
 
 
 def _figures(
-    lattices: tuple[Lattice, ...], spots: Spots, jobs: list[_Job], config: ReductionConfig
+    lattices: tuple[Lattice, ...],
+    spots: Spots,
+    jobs: list[_Job],
+    laue: LaueVerdict,
+    config: ReductionConfig,
 ) -> dict[str, float]:
     indexed = np.zeros(len(spots), bool)
     for job in jobs:
@@ -498,12 +560,12 @@ def _figures(
         "spots": float(len(spots)),
         "indexed_fraction": float(indexed.mean()),
     }
-    lattice = lattices[0]
-    r = lattice.reflections
-    usable = ~r.has(Flag.OVERLAP | Flag.MASKED) & np.isfinite(r.sigma) & (r.sigma > 0)
-    r = r[usable]
-    operators = candidate_operators(lattice.bravais)
-    group = statistics.equivalents(r.hkl, operators)
+    figures["rotations_tried"] = float(len(laue.seen))
+    figures["rotations_seen"] = float(laue.n_seen)
+    r = lattices[0].reflections
+    figures["outliers"] = float(r.has(Flag.OUTLIER).sum())
+    r = r[_for_scaling(r) & ~r.has(Flag.OUTLIER)]
+    group = statistics.equivalents(r.hkl, laue.operators)
     figures.update(
         reflections=float(len(r)),
         d_min_A=float(r.d_A.min()) if len(r) else float("nan"),
@@ -524,9 +586,11 @@ def _frame_table(
     found: FoundSpots,
     spots: Spots,
     indexed: NDArray[np.bool_],
-    integrated: Integrated | None,
+    scaled: _Scaled | None = None,
+    job: _Job | None = None,
 ) -> FrameTable:
     n = len(series)
+    unknown = np.full(n, np.nan)
     frames = np.arange(n, dtype=float)
     centre = model.centre_px(frames)
     nearest = np.clip(np.round(spots.frame).astype(int), 0, n - 1)
@@ -535,7 +599,10 @@ def _frame_table(
         angle_deg=model.angle_deg(frames),
         beam_row=centre[:, 0],
         beam_column=centre[:, 1],
-        scale=np.full(n, np.nan) if integrated is None else integrated.frame_scale,
+        scale=unknown if scaled is None else scaled.frame_scale,
+        profile_ratio=(
+            unknown if job is None or job.integrated is None else job.integrated.profile_ratio
+        ),
         n_spots=np.bincount(nearest, minlength=n),
         n_indexed=np.bincount(nearest[indexed], minlength=n),
         background=found.background,

@@ -79,10 +79,14 @@ def _cosine_sums(points, weights, vectors):
     for k in range(len(vectors)):
         s = 0.0
         for i in range(len(points)):
-            phase = 2.0 * np.pi * (
-                points[i, 0] * vectors[k, 0]
-                + points[i, 1] * vectors[k, 1]
-                + points[i, 2] * vectors[k, 2]
+            phase = (
+                2.0
+                * np.pi
+                * (
+                    points[i, 0] * vectors[k, 0]
+                    + points[i, 1] * vectors[k, 1]
+                    + points[i, 2] * vectors[k, 2]
+                )
             )
             s += weights[i] * np.cos(phase)
         sums[k] = s / total
@@ -97,10 +101,14 @@ def _climb(points, weights, vectors, n_steps):
             g = np.zeros(3)
             h = np.zeros((3, 3))
             for i in range(len(points)):
-                phase = 2.0 * np.pi * (
-                    points[i, 0] * vectors[k, 0]
-                    + points[i, 1] * vectors[k, 1]
-                    + points[i, 2] * vectors[k, 2]
+                phase = (
+                    2.0
+                    * np.pi
+                    * (
+                        points[i, 0] * vectors[k, 0]
+                        + points[i, 1] * vectors[k, 1]
+                        + points[i, 2] * vectors[k, 2]
+                    )
                 )
                 s, c = np.sin(phase) * weights[i], np.cos(phase) * weights[i]
                 for a in range(3):
@@ -119,9 +127,7 @@ def _climb(points, weights, vectors, n_steps):
                 break
 
 
-def lattice_vectors(
-    points: Floats, weights: Floats, search: BasisSearch
-) -> tuple[Floats, Floats]:
+def lattice_vectors(points: Floats, weights: Floats, search: BasisSearch) -> tuple[Floats, Floats]:
     """Real-space vectors v with high S(v), best first.
 
     Parameters

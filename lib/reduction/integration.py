@@ -7,10 +7,11 @@ at unit speed: counts times the speed of the excitation error (the Lorentz facto
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from . import profiles
 from .prediction import Predictions
@@ -83,7 +84,7 @@ class Integrated:
     rocking : learned width.
     profile : learned spot profile.
     observations : strong reflections' positions, for another refinement.
-    frame_scale : (frames,) observed over expected intensity; NaN where unknown.
+    profile_ratio : (frames,) observed over expected intensity; NaN where unknown.
     """
 
     reflections: Reflections
@@ -91,7 +92,7 @@ class Integrated:
     rocking: RockingCurve
     profile: SpotProfile
     observations: Observations
-    frame_scale: Floats
+    profile_ratio: Floats
 
 
 def gaussian_profile(sigma_px: float, half: int, core_px: float) -> SpotProfile:
@@ -292,13 +293,11 @@ def _collect(
     return Integrated(
         reflections[kept], kept, rocking, profile,
         _observations(predictions, fitted, strength, flags, d_row, d_column, kept),
-        _frame_scales(slices, value, variance, fitted, expected, n_frames),
+        _profile_ratios(slices, value, variance, fitted, expected, n_frames),
     )  # fmt: skip
 
 
 def _cdf(excitation: Floats, rocking: RockingCurve, length: Floats) -> Floats:
-    from scipy.special import ndtr
-
     cdf: Floats = ndtr(excitation / rocking.sigma(length))
     return cdf
 
@@ -349,7 +348,7 @@ def _observations(
     )
 
 
-def _frame_scales(
+def _profile_ratios(
     slices: Slices,
     value: Floats,
     variance: Floats,
@@ -370,14 +369,3 @@ def _frame_scales(
     with np.errstate(invalid="ignore", divide="ignore"):
         scale: Floats = np.where(bottom > 0, top / bottom, np.nan)
     return scale
-
-
-def merge_observations(observations: Observations, keep: NDArray[np.bool_]) -> Observations:
-    """Some of the observations."""
-    return replace(
-        observations,
-        **{
-            name: getattr(observations, name)[keep]
-            for name in ("hkl", "row", "column", "frame", "sigma_px", "sigma_excitation")
-        },
-    )

@@ -57,9 +57,11 @@ def estimate_gain(
 def _unit(mean: Floats, variance: Floats) -> float:
     """A rough gain, to tell blocks that hold electrons from empty ones whatever the scale."""
     total = float(mean.sum())
-    return float(np.median(variance[mean > 0]) / max(np.median(mean[mean > 0]), 1e-12)) if (
-        total > 0 and (mean > 0).any()
-    ) else 1.0
+    return (
+        float(np.median(variance[mean > 0]) / max(np.median(mean[mean > 0]), 1e-12))
+        if (total > 0 and (mean > 0).any())
+        else 1.0
+    )
 
 
 def estimate_saturation(maxima: NDArray[np.generic], counts: NDArray[np.generic]) -> float | None:

@@ -137,7 +137,7 @@ def _accumulate_profile(boxes, crowd, row, column, background, intensity, weight
         for i in range(size):
             for j in range(size):
                 v = boxes[m, i, j]
-                if not v == v or crowd[m, i, j] > 0:
+                if v != v or crowd[m, i, j] > 0:
                     continue
                 y = (i + dr0) * ov + k // 2
                 x = (j + dc0) * ov + k // 2
@@ -195,7 +195,7 @@ def fit_slices(boxes, crowd, row, column, measured, table, fit_px, oversampling,
     fit2 = fit_px * fit_px
     for m in range(len(boxes)):
         background = measured[m, 0]
-        if not background == background:
+        if background != background:
             out[m, 0] = np.nan
             out[m, 1] = np.nan
             out[m, 2] = 0.0
@@ -213,7 +213,7 @@ def fit_slices(boxes, crowd, row, column, measured, table, fit_px, oversampling,
                     if y * y + x * x > fit2:
                         continue
                     v = boxes[m, i, j]
-                    if not v == v or crowd[m, i, j] > 0:
+                    if v != v or crowd[m, i, j] > 0:
                         continue
                     p = _lookup(table, y, x, oversampling)
                     var = floor + intensity * p
@@ -288,7 +288,7 @@ def fit_rocking(
         intensity = top / bottom
         strong = intensity > free_above / np.sqrt(bottom) and used >= 2
         h = np.zeros((3, 3))
-        for iteration in range(8 if strong else 1):
+        for _ in range(8 if strong else 1):
             h[:] = 0.0
             g = np.zeros(3)
             sg = s0 * np.exp(width)
@@ -297,14 +297,22 @@ def fit_rocking(
                 if not (value[f] == value[f] and variance[f] > 0):
                     continue
                 p = scale[f] * _shape(low[f], high[f], sg, shift)
-                dps = scale[f] * (
-                    _shape(low[f], high[f], sg, shift + d_shift)
-                    - _shape(low[f], high[f], sg, shift - d_shift)
-                ) / (2 * d_shift)
-                dpw = scale[f] * (
-                    _shape(low[f], high[f], sg * (1 + step_width), shift)
-                    - _shape(low[f], high[f], sg * (1 - step_width), shift)
-                ) / (2 * step_width)
+                dps = (
+                    scale[f]
+                    * (
+                        _shape(low[f], high[f], sg, shift + d_shift)
+                        - _shape(low[f], high[f], sg, shift - d_shift)
+                    )
+                    / (2 * d_shift)
+                )
+                dpw = (
+                    scale[f]
+                    * (
+                        _shape(low[f], high[f], sg * (1 + step_width), shift)
+                        - _shape(low[f], high[f], sg * (1 - step_width), shift)
+                    )
+                    / (2 * step_width)
+                )
                 w = 1.0 / variance[f]
                 residual = value[f] - intensity * p
                 j0, j1, j2 = p, intensity * dps, intensity * dpw

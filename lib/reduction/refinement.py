@@ -18,6 +18,7 @@ axis            tilt of the rotation axis in its azimuth (in the detector plane)
                 elevation (towards the beam)
 rotation_scale  true over nominal rotation
 distortion      the two elements of the area-free symmetric distortion matrix
+radial          third-order radial distortion, 1/mm^2
 distance        relative change of the camera length
 =============== ===================================================================
 """
@@ -39,6 +40,9 @@ from ..crystal.cell import (
 from ..geometry import EllipticalDistortion, Geometry, rotation_about
 
 Floats = NDArray[np.float64]
+
+# The radial distortion's parameter is scaled to be of order one.
+_RADIAL_UNIT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -203,23 +207,26 @@ class _Problem:
         middle = np.deg2rad(0.5 * (model.angle_mid_deg[0] + model.angle_mid_deg[-1]))
         self.swing = nominal - middle
         self.middle = middle
-        self.track = replace(
-            model, knots=np.zeros(1), centre_offset_px=np.zeros((1, 2))
-        ).centre_px(obs.frame)
+        self.track = replace(model, knots=np.zeros(1), centre_offset_px=np.zeros((1, 2))).centre_px(
+            obs.frame
+        )
         self.hats = np.stack(
             [np.interp(obs.frame, model.knots, row) for row in np.eye(len(model.knots))], axis=1
         )
         axis = np.asarray(g.axis)
         # tilting about the beam turns the azimuth; about (beam x axis) lifts the axis
         azimuth = np.array([0.0, 0.0, 1.0]) - axis[2] * axis
-        azimuth = azimuth / np.linalg.norm(azimuth) if np.linalg.norm(azimuth) > 1e-6 else (
-            np.array([1.0, 0.0, 0.0])
+        azimuth = (
+            azimuth / np.linalg.norm(azimuth)
+            if np.linalg.norm(azimuth) > 1e-6
+            else (np.array([1.0, 0.0, 0.0]))
         )
         self.tilts = np.stack([azimuth, np.cross(axis, azimuth)], axis=1)
         self.e0 = _distortion_elements(g.distortion.matrix)
         sizes = {
             "orientation": 3, "strain": len(self.strain), "centre": 2 * len(model.knots),
             "axis": 2, "axis_azimuth": 1, "rotation_scale": 1, "distortion": 2, "distance": 1,
+            "radial": 1,
         }  # fmt: skip
         self.slices: dict[str, slice] = {}
         start = 0
@@ -239,6 +246,10 @@ class _Problem:
         full: Floats = self.tilts @ self._get(x, "axis", 2)
         return full
 
+    def _radial_step(self, x: Floats) -> float:
+        """Change of the radial coefficient; its parameter counts in 1e-4 / mm^2."""
+        return _RADIAL_UNIT * float(self._get(x, "radial", 1)[0])
+
     def updated(self, x: Floats) -> Model:
         """The model at x."""
         m, g = self.model, self.model.geometry
@@ -252,6 +263,7 @@ class _Problem:
         geometry = g.with_(
             axis=tuple(axis),
             distance_mm=g.distance_mm * (1 + float(self._get(x, "distance", 1)[0])),
+            radial_per_mm2=g.radial_per_mm2 + self._radial_step(x),
             distortion=EllipticalDistortion.from_matrix(matrix)
             if "distortion" in self.slices
             else g.distortion,
@@ -286,9 +298,13 @@ class _Problem:
         de = self._get(x, "distortion", 2)
         e1, e2 = self.e0[0] + de[0], self.e0[1] + de[1]
         matrix = _distortion_matrix(e1, e2)
-        reach = g.distance_mm * (1 + float(self._get(x, "distance", 1)[0])) / g.pixel_size_mm
+        reach = g.distance_mm * (1 + float(self._get(x, "distance", 1)[0]))
+        pixel = g.pixel_size_mm
         ideal = reach * s[:, :2] / s[:, 2:3]
-        xy = ideal @ matrix.T
+        radial = g.radial_per_mm2 + self._radial_step(x)
+        r2 = np.einsum("ni,ni->n", ideal, ideal)[:, None]
+        lens = ideal * (1 + radial * r2)
+        xy = lens @ matrix.T / pixel
         offsets = m.centre_offset_px + self._get(x, "centre", 2 * len(m.knots)).reshape(2, -1).T
         rc = xy[:, ::-1] + self.track + self.hats @ offsets
         scale_px, scale_e = 1 / obs.sigma_px, 1 / obs.sigma_excitation
@@ -303,11 +319,19 @@ class _Problem:
             return residual, np.empty((0, 0))
         jacobian = np.zeros((3 * n, self.n))
 
-        def put(column: int, dq: Floats) -> None:
-            d_ideal = reach * (dq[:, :2] - s[:, :2] / s[:, 2:3] * dq[:, 2:3]) / s[:, 2:3]
-            d_xy = d_ideal @ matrix.T
+        def put_xy(column: int, d_xy: Floats) -> None:
             jacobian[:n, column] = d_xy[:, 1] * scale_px
             jacobian[n : 2 * n, column] = d_xy[:, 0] * scale_px
+
+        def through_lens(d_ideal: Floats) -> Floats:
+            along = np.einsum("ni,ni->n", ideal, d_ideal)[:, None]
+            d_lens = d_ideal * (1 + radial * r2) + 2 * radial * along * ideal
+            d_xy: Floats = d_lens @ matrix.T / pixel
+            return d_xy
+
+        def put(column: int, dq: Floats) -> None:
+            d_ideal = reach * (dq[:, :2] - s[:, :2] / s[:, 2:3] * dq[:, 2:3]) / s[:, 2:3]
+            put_xy(column, through_lens(d_ideal))
             jacobian[2 * n :, column] = np.einsum("ni,ni->n", s, dq) / length * scale_e
 
         for name, where in self.slices.items():
@@ -334,18 +358,16 @@ class _Problem:
                 jacobian[:n, k : k + knots] = self.hats * scale_px[:, None]
                 jacobian[n : 2 * n, k + knots : k + 2 * knots] = self.hats * scale_px[:, None]
             elif name == "distance":
-                d_xy = xy / (1 + float(x[k]))
-                jacobian[:n, k] = d_xy[:, 1] * scale_px
-                jacobian[n : 2 * n, k] = d_xy[:, 0] * scale_px
+                put_xy(k, through_lens(ideal / (1 + float(x[k]))))
+            elif name == "radial":
+                put_xy(k, _RADIAL_UNIT * (ideal * r2) @ matrix.T / pixel)
             elif name == "distortion":
                 norm2 = 1 - e1 * e1 - e2 * e2
                 for e, unit in (
                     (e1, np.array([[1.0, 0.0], [0.0, -1.0]])),
                     (e2, np.array([[0.0, 1.0], [1.0, 0.0]])),
                 ):
-                    d_xy = ideal @ (unit / np.sqrt(norm2) + matrix * e / norm2).T
-                    jacobian[:n, k] = d_xy[:, 1] * scale_px
-                    jacobian[n : 2 * n, k] = d_xy[:, 0] * scale_px
+                    put_xy(k, lens @ (unit / np.sqrt(norm2) + matrix * e / norm2).T / pixel)
                     k += 1
         return residual, jacobian
 
@@ -426,8 +448,9 @@ def _esds(problem: _Problem, x: Floats, covariance: Floats) -> dict[str, float]:
             esd["orientation_deg"] = float(np.rad2deg(s.max()))
         elif name == "centre":
             half = len(s) // 2
-            esd["centre_row_px"], esd["centre_column_px"] = float(s[:half].max()), float(
-                s[half:].max()
+            esd["centre_row_px"], esd["centre_column_px"] = (
+                float(s[:half].max()),
+                float(s[half:].max()),
             )
         elif name in ("axis", "axis_azimuth"):
             esd["axis_azimuth_deg"] = float(np.rad2deg(s[0]))
@@ -435,6 +458,8 @@ def _esds(problem: _Problem, x: Floats, covariance: Floats) -> dict[str, float]:
                 esd["axis_elevation_deg"] = float(np.rad2deg(s[1]))
         elif name == "rotation_scale":
             esd["rotation_scale"] = float(s[0])
+        elif name == "radial":
+            esd["radial_per_mm2"] = float(_RADIAL_UNIT * s[0])
         elif name == "distance":
             esd["distance_percent"] = float(100 * s[0])
         elif name == "distortion":

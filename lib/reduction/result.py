@@ -36,8 +36,11 @@ class Reflections:
     Attributes
     ----------
     hkl : (n, 3) int32, in the lattice's conventional cell.
-    intensity_sum, sigma_sum : 3D summation over the frames that exist, electrons.
-    intensity, sigma : by fitted spot and rocking-curve profiles, full intensity, electrons.
+    intensity_sum, sigma_sum : 3D summation over the frames that exist, over the fraction of
+        the rocking curve that they cover; Lorentz-corrected as below.
+    intensity, sigma : by fitted spot and rocking-curve profiles; full, scaled over the series
+        (`FrameTable.scale`) and Lorentz-corrected, so proportional to |F|^2 kinematically;
+        ``intensity * lorentz`` is in electrons.
     background : mean background under the spot, electrons per pixel.
     frame : centroid of the rocking curve in frame positions (index into the series; the
         middle of the first frame is 0.0).
@@ -45,7 +48,7 @@ class Reflections:
     row, column : predicted position, px.
     observed_row, observed_column : intensity-weighted centroid, px; NaN where too weak.
     partiality : fraction of the rocking curve recorded, 0 to 1.
-    lorentz : path length through the Ewald sphere per radian, relative to the normal one.
+    lorentz : Lorentz factor 1 / |d(excitation error) / d(rotation)|, Å rad.
     d_A : resolution.
     flags : `Flag` bits.
     """
@@ -89,7 +92,9 @@ class FrameTable:
     frame_number : as in the series.
     angle_deg : refined goniometer angle at mid-exposure.
     beam_row, beam_column : refined direct-beam position, px.
-    scale : relative scale from the integrated profiles; NaN where no spot told it.
+    scale : smooth relative scale from symmetry equivalents, by which intensities were divided.
+    profile_ratio : observed over expected part of the rocking curves on this frame (flicker of
+        the beam, a frame partly lost); NaN where no strong reflection told it.
     n_spots, n_indexed : found and indexed strong spots with their peak in the frame.
     background : median counts per pixel.
     blank : frame holds no signal and was left out.
@@ -100,6 +105,7 @@ class FrameTable:
     beam_row: Floats
     beam_column: Floats
     scale: Floats
+    profile_ratio: Floats
     n_spots: NDArray[np.int64]
     n_indexed: NDArray[np.int64]
     background: Floats

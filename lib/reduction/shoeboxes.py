@@ -76,9 +76,7 @@ def plan_slices(
     reach : half-width of the rocking curve covered, in sigma.
     max_frames : a reflection that lingers longer is cut to this many.
     """
-    width = np.minimum(
-        reach * sigma / np.maximum(np.abs(predictions.rate), 1e-12), max_frames / 2
-    )
+    width = np.minimum(reach * sigma / np.maximum(np.abs(predictions.rate), 1e-12), max_frames / 2)
     n_frames = len(usable)
     first = np.clip(np.floor(predictions.frame - width + 0.5).astype(int), 0, n_frames)
     last = np.clip(np.ceil(predictions.frame + width - 0.5).astype(int), -1, n_frames - 1)
@@ -178,9 +176,7 @@ class ShoeboxCutter:
         self._order = [np.argsort(s.frame, kind="stable") for s in lattices]
         self._sorted = [s.frame[o] for s, o in zip(lattices, self._order, strict=True)]
 
-    def add(
-        self, electrons: NDArray[np.float32], valid: NDArray[np.bool_], frame: int
-    ) -> None:
+    def add(self, electrons: NDArray[np.float32], valid: NDArray[np.bool_], frame: int) -> None:
         """Take one frame (rows, columns) in electrons."""
         indices = []
         self._count[:] = 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crystal.cell import Cell, cell_from_real_basis
+from ..crystal.cell import Cell, cell_from_real_basis, orthogonalisation
 from ..crystal.lattice_symmetry import LatticeCandidate, lattice_candidates, strain_basis
 from ..crystal.niggli import niggli_reduce
 from ..geometry import rotation_about
@@ -211,12 +211,16 @@ def significant(solution: Solution) -> bool:
 
 @dataclass(frozen=True)
 class ChosenLattice:
-    """A solution in its conventional setting, and what was considered on the way."""
+    """A solution in its conventional setting, and what was considered on the way.
+
+    `lens` tells whether the lens's distortions are refined with it.
+    """
 
     bravais: str
     solution: Solution
     niggli: Cell
     candidates: tuple[LatticeCandidate, ...]
+    lens: bool
     notes: tuple[str, ...]
 
 
@@ -227,50 +231,53 @@ def choose_symmetry(
     max_obliquity_deg: float = 5.0,
     n_knots: int = 1,
     tolerance: float = 1.15,
+    lens_gain: float = 0.85,
 ) -> ChosenLattice:
     """The highest lattice symmetry under which the spots are explained as well as without.
 
-    Each candidate is refined with its constraint and with the distortion and rotation scale
-    freed (which only a symmetric lattice can tell from a strained cell); the one of highest
-    symmetry whose score is within `tolerance` of the best is taken.
+    Each candidate is refined with its constraint and with the lens free; the one of highest
+    symmetry whose score is within `tolerance` of the best is taken. The lens is kept free only
+    where that improves the score to less than `lens_gain` of what it is without.
     """
     real = np.linalg.inv(solution.model.orientation).T
     niggli, _ = niggli_reduce(real)
     candidates = lattice_candidates(niggli, max_obliquity_deg)
-    # free of any constraint but a prior on the ellipse: no candidate can fit better than this
-    reference = refine_in_stages(
-        replace(solution.model, orientation=np.linalg.inv(niggli).T).with_knots(n_knots),
-        spots, (*refinable("aP")[0], "distortion"), TRICLINIC_STRAINS, quantiles=_OUTER,
-        priors={**refinable("aP")[1], "distortion": 0.02},
-    )  # fmt: skip
-    best = solution.score if reference is None else min(reference.score, solution.score)
+    # free of any constraint but priors on the lens: no candidate can fit better than this
+    start = replace(solution.model, orientation=np.linalg.inv(niggli).T).with_knots(n_knots)
+    reference = _refined_outwards(start, spots, "aP", lens=True)
+    best = np.inf if reference is None else reference.score
     notes: list[str] = []
-    last: ChosenLattice | None = None
     for candidate in _nearest_of_each_type(candidates):
         start = replace(
             solution.model,
             orientation=_symmetrised(niggli @ candidate.transform, candidate),
         ).with_knots(n_knots)
-        free, priors = refinable(candidate.bravais)
-        refined = refine_in_stages(
-            start, spots, free, strain_basis(candidate), quantiles=_OUTER, priors=priors
-        )
-        if refined is None:
+        with_lens = _refined_outwards(start, spots, candidate.bravais, lens=True)
+        if with_lens is None:
             continue
-        accepted = refined.score <= tolerance * best
+        best = min(best, with_lens.score) if candidate.bravais == "aP" else best
+        accepted = with_lens.score <= tolerance * best
         notes.append(
-            f"{candidate.bravais} {_cell_text(refined.model.cell)}: metric distance "
-            f"{candidate.distance:.4f}, score {refined.score:.3f} against {best:.3f} without "
+            f"{candidate.bravais} {_cell_text(with_lens.model.cell)}: metric distance "
+            f"{candidate.distance:.4f}, score {with_lens.score:.3f} against {best:.3f} without "
             "symmetry" + (" - accepted" if accepted else " - rejected")
         )
-        last = ChosenLattice(
-            candidate.bravais, refined, cell_from_real_basis(niggli), candidates, tuple(notes)
-        )
-        if accepted:
-            return last
-    if last is None:
-        raise ValueError("no lattice candidate could be refined")
-    return last
+        if accepted or candidate.bravais == "aP":
+            # a lens is believed in only where the spots are explained clearly worse without
+            without = _refined_outwards(start, spots, candidate.bravais, lens=False)
+            lens = without is None or with_lens.score < lens_gain * without.score
+            return ChosenLattice(
+                candidate.bravais, with_lens if without is None or lens else without,
+                cell_from_real_basis(niggli), candidates, lens, tuple(notes),
+            )  # fmt: skip
+    raise ValueError("no lattice candidate could be refined")
+
+
+def _refined_outwards(start: Model, spots: Spots, bravais: str, lens: bool) -> Solution | None:
+    free, priors = refinable(bravais, lens)
+    return refine_in_stages(
+        start, spots, free, strain_basis(bravais), quantiles=_OUTER, priors=priors
+    )
 
 
 _OUTER = (0.6, 0.8, 1.0, 1.0, 1.0)
@@ -282,36 +289,32 @@ def _nearest_of_each_type(
     """One candidate per Bravais type, the one with the smallest metric distance."""
     seen: dict[str, LatticeCandidate] = {}
     for candidate in candidates:
-        if (
-            candidate.bravais not in seen
-            or candidate.distance < seen[candidate.bravais].distance
-        ):
+        if candidate.bravais not in seen or candidate.distance < seen[candidate.bravais].distance:
             seen[candidate.bravais] = candidate
     return tuple(seen.values())
 
 
 def _symmetrised(conventional: Floats, candidate: LatticeCandidate) -> Floats:
     """A = U B with the candidate's exact cell, U nearest to the observed orientation."""
-    from ..crystal.cell import orthogonalisation
-
     exact = orthogonalisation(candidate.cell)
     left, _, right = np.linalg.svd(conventional @ np.linalg.inv(exact))
     orientation: Floats = left @ right @ np.linalg.inv(exact).T
     return orientation
 
 
-def refinable(bravais: str) -> tuple[tuple[str, ...], dict[str, float]]:
-    """Parameter blocks that a lattice type lets one refine, and their priors."""
+def refinable(bravais: str, lens: bool) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Parameter blocks that a lattice type lets one refine, and their priors.
+
+    With `lens`, the elliptical and radial distortions are free too. Only an orthorhombic or
+    higher lattice can tell an ellipse, or a wrong rotation scale, from a strained cell; to the
+    others the prior on the ellipse says most of what is known.
+    """
     free: tuple[str, ...] = ("orientation", "strain", "centre", "axis")
-    priors = {"centre": 1.5, "axis": 0.1}
-    if bravais[0] not in "a":
-        free += ("distortion",)
-        # a monoclinic cell holds the ellipse only in part: let the data pull against 2 %
-        priors["distortion"] = 0.01 if bravais[0] == "m" else 0.03
+    priors = {"centre": 1.5, "axis": 0.1, "rotation_scale": 0.03, "radial": 1.0}
+    priors["distortion"] = 0.02 if bravais[0] in "am" else 0.03
     if bravais[0] not in "am":
         free += ("rotation_scale",)
-        priors["rotation_scale"] = 0.03
-    return free, priors
+    return (*free, "distortion", "radial") if lens else free, priors
 
 
 def _cell_text(cell: Cell) -> str:

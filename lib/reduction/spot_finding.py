@@ -32,6 +32,7 @@ class Spots:
     peak : brightest pixel above background, electrons.
     n_pixels : strong pixels in all frames.
     saturated : holds a saturated pixel.
+    edge : touches a pixel that cannot be used, so that part of it may be missing.
     """
 
     row: Floats
@@ -45,6 +46,7 @@ class Spots:
     peak: Floats
     n_pixels: NDArray[np.int64]
     saturated: NDArray[np.bool_]
+    edge: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.row)
@@ -142,7 +144,7 @@ def strong_pixels(electrons, valid, background, threshold, strong):
     for r in range(1, rows - 1):
         for c in range(1, columns - 1):
             b = background[r, c]
-            if not valid[r, c] or not (b == b) or electrons[r, c] <= b:
+            if not valid[r, c] or b != b or electrons[r, c] <= b:
                 continue
             total, n = np.float32(0.0), np.float32(0.0)
             for i in range(r - 1, r + 2):
@@ -178,13 +180,14 @@ def _union(parent, i, j):
 # Columns of the running sums kept for each (provisional) spot.
 (
     _SUM, _VARIANCE, _ROW, _COLUMN, _FRAME, _FRAME2, _PIXELS, _PEAK, _FIRST, _LAST, _SATURATED,
-) = range(11)  # fmt: skip
-_N_SUMS = 11
+    _EDGE,
+) = range(12)  # fmt: skip
+_N_SUMS = 12
 
 
 @numba.njit(cache=True, nogil=True)
 def _label_frame(
-    electrons, background, strong, saturated, frame, previous, labels, parent, sums, n
+    electrons, valid, background, strong, saturated, frame, previous, labels, parent, sums, n
 ):
     """Give each strong pixel of a frame a spot, joined to its neighbours and to `previous`."""
     rows, columns = electrons.shape
@@ -226,6 +229,8 @@ def _label_frame(
             s[_LAST] = max(s[_LAST], frame)
             if saturated[r, c]:
                 s[_SATURATED] = 1.0
+            if not (valid[r - 1, c] and valid[r + 1, c] and valid[r, c - 1] and valid[r, c + 1]):
+                s[_EDGE] = 1.0
     return n
 
 
@@ -244,6 +249,7 @@ def _merge(parent, sums, n):
         sums[j, _FIRST] = min(sums[j, _FIRST], sums[i, _FIRST])
         sums[j, _LAST] = max(sums[j, _LAST], sums[i, _LAST])
         sums[j, _SATURATED] = max(sums[j, _SATURATED], sums[i, _SATURATED])
+        sums[j, _EDGE] = max(sums[j, _EDGE], sums[i, _EDGE])
     return root
 
 
@@ -290,7 +296,7 @@ class SpotFinder:
             grown[: self._n] = self._sums[: self._n]
             self._sums = grown
         self._n = _label_frame(
-            electrons, background, self._strong, saturated, frame,
+            electrons, valid, background, self._strong, saturated, frame,
             self._previous, self._labels, self._parent, self._sums, self._n,
         )  # fmt: skip
         self._previous, self._labels = self._labels, self._previous
@@ -325,5 +331,6 @@ class SpotFinder:
                 peak=s[:, _PEAK],
                 n_pixels=s[:, _PIXELS].astype(np.int64),
                 saturated=s[:, _SATURATED] > 0,
+                edge=s[:, _EDGE] > 0,
             )
         return spots[np.lexsort((spots.row, spots.first))]

@@ -92,9 +92,7 @@ def survey(series: RotationSeries, n_sampled: int = 12) -> Survey:
         dark = unlit_area(total / used / gain, usable)
         if dark.any():
             valid &= ~dark
-            notes.append(
-                f"{100 * dark.mean():.1f} % of the detector lies outside the lit aperture"
-            )
+            notes.append(f"{100 * dark.mean():.1f} % of the detector lies outside the lit aperture")
     return Survey(gain, saturation, valid, tuple(notes))
 
 
@@ -108,7 +106,7 @@ def unlit_area(mean_electrons: Floats, usable: NDArray[np.bool_]) -> NDArray[np.
     none = np.zeros(usable.shape, bool)
     if not level > 0:
         return none
-    labels, n = ndimage.label((smooth < 0.12 * level) & usable)
+    labels = ndimage.label((smooth < 0.12 * level) & usable)[0]
     rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     dark = np.isin(labels, rim[rim > 0]) & (labels > 0)
     if dark.mean() < 0.005:

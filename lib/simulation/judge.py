@@ -99,8 +99,7 @@ def match_lattice(found: Lattice, true: TrueLattice) -> LatticeMatch | None:
 def judge(reduction: Reduction, truth: Truth, lattice: int = 0) -> dict[str, float]:
     """Figures of merit of a reduction, for one of the true lattices.
 
-    Intensities are compared after division by the *true* Lorentz factor, so that they measure
-    the integration alone. The reflections used are those with a finite intensity, a partiality
+    Intensities are judged as a user gets them: Lorentz-corrected by the engine. The reflections used are those with a finite intensity, a partiality
     of at least 0.5, none of the flags in `UNUSABLE`, and no grazing passage; saturated ones
     only where said.
 
@@ -187,9 +186,10 @@ def _judge_intensities(
         axis=0,
     )
     clean = usable & ~told.has(Flag.SATURATED)
-    corrected, sigma = told.intensity / real.lorentz, told.sigma / real.lorentz
+    corrected, sigma = told.intensity, told.sigma
+    electrons = told.intensity * told.lorentz
     group = equivalents(hkl[known], true.space_group)
-    pull = (told.intensity - real.intensity)[clean] / told.sigma[clean]
+    pull = (electrons - real.intensity)[clean] / (told.sigma * told.lorentz)[clean]
     missed = real.saturated & ~told.has(Flag.SATURATED) & ~told.has(UNUSABLE)
     return {
         "n_reflections": float(len(found)),
@@ -204,7 +204,7 @@ def _judge_intensities(
         "chi2_equivalents": chi2_equivalents(corrected[clean], sigma[clean], group[clean]),
         "chi2_truth": float(np.mean(pull**2)) if len(pull) else float("nan"),
         "intensity_ratio": (
-            float(told.intensity[clean].sum() / real.intensity[clean].sum())
+            float(electrons[clean].sum() / real.intensity[clean].sum())
             if clean.any()
             else float("nan")
         ),

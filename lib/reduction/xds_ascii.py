@@ -1,0 +1,245 @@
+"""Reflections as XDS_ASCII, the file of XDS that XSCALE, POINTLESS and gemmi read.
+
+Checked against files of XDS itself: detector coordinates count from 1; frame f covers ZD from
+f - 1 to f; the angle at ZD is ``STARTING_ANGLE + OSCILLATION_RANGE (ZD - STARTING_FRAME + 1)``,
+right-handed about ROTATION_AXIS; the cell axes are those at angle zero; a misfit has a negative
+SIGMA(IOBS); RLP is the reciprocal Lorentz factor, ``zeta sin(2 theta)``; PSI is the azimuth of
+Schwarzenbach & Flack (1989), J. Appl. Cryst. 22, 601. The laboratory frame is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from ..crystal.cell import Cell, Floats
+from ..crystal.lattice_symmetry import candidate_operators, holohedral_group
+from ..errors import UserError
+from ..geometry import rotation_about
+from .result import Flag, FrameTable, Lattice
+from .statistics import reflection_keys
+
+_ITEMS = ["H", "K", "L", "IOBS", "SIGMA(IOBS)", "XD", "YD", "ZD", "RLP", "PEAK", "CORR", "PSI"]
+_RECORD = "%6d%6d%6d %12.5E %12.5E %9.2f %9.2f %9.3f %9.6f %3d %3d %8.2f"
+
+
+def write_xds_ascii(
+    path: str | Path,
+    lattice: Lattice,
+    frames: FrameTable,
+    *,
+    name: str,
+    shape: tuple[int, int],
+    space_group_number: int | None = None,
+    friedel: bool = True,
+    misfits: Flag = Flag.OVERLAP | Flag.OUTLIER,
+    overload: float | None = None,
+) -> int:
+    """Write the profile-fitted reflections of one lattice; returns how many were written.
+
+    Rotation must be even: the header holds a first angle and a step, fitted to the refined
+    angles of the frames. ZD is computed from each reflection's angle, so that it agrees with the
+    header also where a frame does not; the header then says by how much. Reflections without a
+    finite intensity and a positive sigma are left out, and the header says how many. What the
+    format cannot hold (elliptical distortion, drift of the beam) is contained in XD and YD, not
+    in the header. CORR, the profile correlation, is not measured and always 100.
+
+    Parameters
+    ----------
+    path : file to write.
+    lattice : refined and integrated.
+    frames : of the reduction that the lattice comes from.
+    name : of the data frames, for the header.
+    shape : (rows, columns) of the detector, px.
+    space_group_number : by default that of the lattice's rotations without screw axes (P 2 2 2
+        for oP, R 3 2 for hR ...), the highest symmetry that the intensities can have. Give the
+        one of the Laue class where the intensities show less.
+    friedel : what FRIEDEL'S_LAW says.
+    misfits : reflections with any of these flags get a negative sigma, which XSCALE passes over.
+    overload : counts at saturation, if known.
+
+    Raises
+    ------
+    UserError : if no reflection is usable, there are fewer than two frames, or the file cannot
+        be written.
+    """
+    where = Path(path)
+    usable = np.isfinite(lattice.reflections.intensity) & np.isfinite(lattice.reflections.sigma)
+    usable &= lattice.reflections.sigma > 0
+    r = lattice.reflections[usable]
+    if len(r) == 0:
+        raise UserError(where, "no reflection with a sigma", "some", "integrate the lattice first")
+    if len(frames.frame_number) < 2:
+        raise UserError(
+            where, f"{len(frames.frame_number)} frames", "at least 2", "reduce a rotation series"
+        )
+    number = frames.frame_number.astype(float)
+    step, at_zero = np.polyfit(number, frames.angle_deg, 1)
+    uneven = float(np.max(np.abs(frames.angle_deg - at_zero - step * number)) / abs(step))
+    sense = 1.0 if step > 0 else -1.0  # XDS takes positive steps only: turn the axis round
+    axis = sense * np.array(lattice.geometry.axis)
+    first, last = int(number[0]), int(number[-1])
+    start = sense * (at_zero + step * (first - 0.5))
+    zd = (sense * r.angle_deg - start) / abs(step) + first - 1
+
+    rlp, psi = _rlp_and_psi(lattice, r.hkl, r.angle_deg)
+    sigma = np.where(r.has(misfits), -r.sigma, r.sigma)
+    peak = np.round(100 * r.partiality)
+    columns = [
+        r.intensity,
+        sigma,
+        r.column + 1,
+        r.row + 1,
+        zd,
+        rlp,
+        peak,
+        np.full(len(r), 100),
+        psi,
+    ]
+    order = np.lexsort((zd, reflection_keys(r.hkl, candidate_operators(lattice.bravais))))
+    group = space_group_number or holohedral_group(lattice.bravais).number
+    left_out = int(np.sum(~usable))
+
+    g, real = lattice.geometry, np.linalg.inv(lattice.orientation).T
+    (rows, cols), (beam_row, beam_column) = shape, g.beam_centre_px
+    d = (float(r.d_A.max()), float(r.d_A.min()))
+    header = [
+        f"FORMAT=XDS_ASCII    MERGE=FALSE    FRIEDEL'S_LAW={str(friedel).upper()}",
+        f"OUTPUT_FILE={where.name}",
+        # gemmi and others choose the layout of the records by this word
+        "Generated by CORRECT   (its layout; the program is EWALDFLOW)",
+        "PROFILE_FITTING= TRUE",
+        f"NAME_TEMPLATE_OF_DATA_FRAMES={name}",
+        f"DATA_RANGE= {first:7d} {last:7d}",
+        _line("ROTATION_AXIS", "%10.6f", *axis),
+        _line("OSCILLATION_RANGE", "%10.6f", abs(step)),
+        _line("STARTING_ANGLE", "%10.4f", start),
+        f"STARTING_FRAME= {first:7d}",
+        _line("INCLUDE_RESOLUTION_RANGE", "%10.3f", *d),
+        f"SPACE_GROUP_NUMBER= {group:4d}",
+        _line("UNIT_CELL_CONSTANTS", "%10.4f", *lattice.cell),
+        *(_line(f"UNIT_CELL_{a}-AXIS", "%10.5f", *real[:, i]) for i, a in enumerate("ABC")),
+        _line("REFLECTING_RANGE_E.S.D.", "%9.3f", lattice.mosaicity_deg),
+        _line("X-RAY_WAVELENGTH", "%10.7f", g.wavelength_A),
+        "INCIDENT_BEAM_DIRECTION=  0.000000  0.000000  1.000000",
+        "DETECTOR=UNKNOWN",
+        *([] if overload is None else [f"OVERLOAD= {overload:9.0f}"]),
+        f"NX= {cols:5d}  NY= {rows:5d}    QX= {g.pixel_size_mm:9.6f}  QY= {g.pixel_size_mm:9.6f}",
+        f"ORGX= {beam_column + 1:9.2f}  ORGY= {beam_row + 1:9.2f}",
+        f"DETECTOR_DISTANCE= {g.distance_mm:9.3f}",
+        "DIRECTION_OF_DETECTOR_X-AXIS=   1.00000   0.00000   0.00000",
+        "DIRECTION_OF_DETECTOR_Y-AXIS=   0.00000   1.00000   0.00000",
+        "VARIANCE_MODEL=  1.000E+00  0.000E+00",
+        *([f"Reflections without an intensity, left out: {left_out}"] if left_out else []),
+        *([f"Frames up to {uneven:.2f} steps off even rotation"] if uneven > 0.05 else []),
+        f"NUMBER_OF_ITEMS_IN_EACH_DATA_RECORD={len(_ITEMS)}",
+        *(f"ITEM_{item}={i}" for i, item in enumerate(_ITEMS, 1)),
+        "END_OF_HEADER",
+    ]
+    table = np.column_stack([r.hkl, *columns])[order]
+    text = "".join(f"!{line}\n" for line in header)
+    text += "".join(_RECORD % tuple(row) + "\n" for row in table.tolist()) + "!END_OF_DATA\n"
+    try:
+        where.write_text(text, encoding="ascii", errors="replace")
+    except OSError as error:
+        raise UserError(
+            where, str(error.strerror), "a file that can be written", "choose another place"
+        ) from error
+    return len(r)
+
+
+def _line(keyword: str, form: str, *values: float) -> str:
+    return f"{keyword}= " + " ".join(form % value for value in values)
+
+
+def _rlp_and_psi(
+    lattice: Lattice, hkl: NDArray[np.int32], angle_deg: Floats
+) -> tuple[Floats, Floats]:
+    """Reciprocal Lorentz factor and azimuth (degrees) where the reflections diffract."""
+    axis, wavelength = np.array(lattice.geometry.axis), lattice.geometry.wavelength_A
+    turn = rotation_about(axis, angle_deg)
+    q = np.einsum("nij,nj->ni", turn, hkl @ lattice.orientation.T)
+    s0 = lattice.geometry.s0
+    s = s0 + q
+    normal = np.cross(s, s0)
+    rlp: Floats = wavelength**2 * np.abs(normal @ axis)
+
+    # PSI = 0 where this lattice row, normal to hkl, points along s x s0
+    h, k, ell = hkl.T.astype(float)
+    row = np.stack([k - ell, ell - h, h - k], axis=1)
+    equal = np.all(row == 0, axis=1)
+    row[equal] = np.stack([h, -h, 0 * h], axis=1)[equal]
+    real = np.linalg.inv(lattice.orientation).T
+    reference = np.einsum("nij,nj->ni", turn, row @ real.T)
+
+    def along(v: Floats) -> Floats:
+        return np.asarray(np.sum(reference * v, axis=1) / np.linalg.norm(v, axis=1), np.float64)
+
+    return rlp, np.rad2deg(np.arctan2(along(-(s + s0)), along(normal)))
+
+
+@dataclass(frozen=True)
+class XdsObservations:
+    """What an unmerged XDS_ASCII file holds, in our conventions.
+
+    Attributes
+    ----------
+    hkl : (n, 3) int32.
+    intensity, sigma : (n,); sigma is positive throughout.
+    misfit : (n,) bool, True where the file had a negative sigma.
+    row, column : (n,) px, pixel centres at integers from 0.
+    frame_number : (n,) float, an integer is the middle of the frame with that number.
+    cell, space_group_number, wavelength_A, axis : from the header.
+    friedel : what the header says of Friedel's law.
+    """
+
+    hkl: NDArray[np.int32]
+    intensity: Floats
+    sigma: Floats
+    misfit: NDArray[np.bool_]
+    row: Floats
+    column: Floats
+    frame_number: Floats
+    cell: Cell
+    space_group_number: int
+    wavelength_A: float
+    axis: tuple[float, float, float]
+    friedel: bool
+
+
+def read_xds_ascii(path: str | Path) -> XdsObservations:
+    """Read an unmerged XDS_ASCII file (XDS, XSCALE, DIALS or ours).
+
+    Raises
+    ------
+    UserError : if the file cannot be read as one, or is merged.
+    """
+    do = "give the XDS_ASCII.HKL that CORRECT wrote"
+    try:
+        file = gemmi.read_xds_ascii(str(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(path, str(error), "an XDS_ASCII file", do) from error
+    if file.read_columns < 8:
+        found = f"{file.read_columns} columns (merged data)"
+        raise UserError(path, found, "unmerged XDS_ASCII with XD, YD, ZD", do)
+    sigma = np.asarray(file.sigma_array, float)
+    a, b, c, alpha, beta, gamma = (float(v) for v in file.cell_constants)
+    x, y, z = (float(v) for v in file.rotation_axis.tolist())
+    return XdsObservations(
+        hkl=np.asarray(file.miller_array, np.int32),
+        intensity=np.asarray(file.iobs_array, float),
+        sigma=np.abs(sigma),
+        misfit=sigma < 0,
+        row=np.asarray(file.yd_array, float) - 1,
+        column=np.asarray(file.xd_array, float) - 1,
+        frame_number=np.asarray(file.zd_array, float) + 0.5,
+        cell=(a, b, c, alpha, beta, gamma),
+        space_group_number=int(file.spacegroup_number),
+        wavelength_A=float(file.wavelength),
+        axis=(x, y, z),
+        friedel=file.friedels_law == "T",
+    )
