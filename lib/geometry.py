@@ -198,7 +198,7 @@ def centre_from_xds(
     beam_xy / beam_z`` where `distance_px` is the detector distance in pixels.
     """
     x, y, z = np.asarray(beam, float)
-    return float(orgy - 1 + shift_px * y / z), float(orgx - 1 + shift_px * x / z)
+    return float(orgy - 1 + distance_px * y / z), float(orgx - 1 + distance_px * x / z)
 
 
 def centre_to_xds(beam_centre_px: tuple[float, float]) -> tuple[float, float]:

@@ -1,0 +1,100 @@
+"""A shell script that imports SMV frames into DIALS with our geometry.
+
+DIALS' frame is ours turned half about x: (x, -y, -z); it counts pixels from the detector's
+corner. It takes no elliptical distortion this way, and no gaps: every unbroken run of frames
+is imported by itself, with its own start angle.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..geometry import centre_to_corner, to_dials_frame
+from ..series.rotation_series import RotationSeries
+from .mask import rectangles
+from .source import runs
+from .write import untold
+
+
+def write_dials_script(
+    series: RotationSeries,
+    path: Path,
+    *,
+    template: str = "data/?????.img",
+    pedestal_added: float = 0.0,
+) -> tuple[str, ...]:
+    """Write a script that makes ``imported.expt`` (``imported_2.expt`` ... after gaps).
+
+    Parameters
+    ----------
+    series : the frames' series.
+    path : the script to write.
+    template : the frames' names relative to it, ``?`` for each digit.
+    pedestal_added : what the writer of the frames added to each pixel (its `WriteReport`).
+
+    Returns
+    -------
+    What DIALS is not told, one sentence each; they also stand in the script as comments.
+
+    Raises
+    ------
+    UserError : no frames, or nothing rotates.
+    """
+    width = float(np.median(series.angle_width_deg)) if len(series) else 0.0
+    if width == 0:
+        raise UserError(series.name, "no rotation", "frames that rotate", "use others")
+    notes = untold(series, "DIALS")
+    geometry = series.geometry
+    axis = to_dials_frame(geometry.axis) * np.sign(width)
+    x, y = centre_to_corner(geometry.beam_centre_px)
+    options = [
+        f"geometry.beam.wavelength={geometry.wavelength_A:.9g}",
+        f"geometry.detector.distance={geometry.distance_mm:.9g}",
+        f"geometry.detector.fast_slow_beam_centre={x:.5f},{y:.5f}",
+        "geometry.goniometer.axes={:.7f},{:.7f},{:.7f}".format(*(axis + 0.0)),
+    ]
+    if series.saturation is not None:
+        top = series.saturation + pedestal_added
+        options.append(f"geometry.detector.panel.trusted_range=-1,{top:.9g}")
+    if series.gain is not None:
+        options.append(f"geometry.detector.panel.gain={series.gain:.6g}")
+    masked = [  # fast, then slow, the ends not included
+        f"untrusted.rectangle={c0},{c1 + 1},{r0},{r1 + 1}"
+        for r0, r1, c0, c1 in rectangles(series.mask)
+    ]
+    digits = template.count("?")
+    pattern = shlex.quote(template.replace("?" * digits, f"%0{digits}g"))
+    lines = [
+        "#!/bin/sh",
+        f"# {series.name}: written by ewaldflow",
+        *(f"# NOTE: {note}" for note in notes),
+        "set -e",
+        'cd "$(dirname "$0")"',
+    ]
+    unbroken = runs(series.frame_number.tolist())
+    for k, (first, last) in enumerate(unbroken, 1):
+        name = "imported" if k == 1 else f"imported_{k}"
+        start = float(series.angle_start_deg[np.searchsorted(series.frame_number, first)])
+        oscillation = f"{start * np.sign(width) + 0.0:.6f},{abs(width):.6f}"
+        lines += [
+            "",
+            f"dials.import $(seq -f {pattern} {first} {last}) \\",
+            *(f"  {option} \\" for option in options),
+            f"  geometry.scan.oscillation={oscillation} \\",
+            f"  output.experiments={name}.expt output.log={name}.log",
+        ]
+        if masked:
+            lines += [
+                f"dials.generate_mask {name}.expt \\",
+                *(f"  {one} \\" for one in masked),
+                f"  output.mask={name}.mask output.log={name}_mask.log",
+                f"dials.apply_mask {name}.expt mask={name}.mask \\",
+                f"  output.experiments={name}.expt",
+            ]
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    path.chmod(0o755)
+    return tuple(notes)

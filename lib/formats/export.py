@@ -1,0 +1,49 @@
+"""A series as a folder that other programs can start from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import UserError
+from ..series.rotation_series import RotationSeries
+from .dials_script import write_dials_script
+from .registry import WRITERS
+from .write import WriteReport, frame_template
+from .xds_inp import NAME as XDS_INP
+from .xds_inp import write_xds_inp
+
+DIALS_SCRIPT = "dials_import.sh"
+
+
+def write_series(series: RotationSeries, folder: str | Path, format: str = "SMV") -> WriteReport:
+    """Write frames to ``folder/data``, an ``XDS.INP`` and, for SMV, a script for DIALS beside it.
+
+    The folder reads back as the same series: pixels, angles, geometry (but for distortion),
+    mask and gaps.
+
+    Parameters
+    ----------
+    format : SMV, TIFF or MRC, in any case.
+
+    Raises
+    ------
+    UserError : an unknown format, or whatever the writers raise.
+    """
+    writer = next((one for one in WRITERS if one.name.lower() == format.lower()), None)
+    if writer is None:
+        known = ", ".join(one.name for one in WRITERS)
+        raise UserError("format", f"'{format}'", f"one of {known}", "name one of these")
+    folder = Path(folder)
+    report = writer.write(series, folder / "data")
+    template = f"data/{frame_template(series, writer.suffix)}"
+    added = report.pedestal_added
+    notes = [
+        *report.notes,
+        *write_xds_inp(series, folder / XDS_INP, template=template, pedestal_added=added),
+    ]
+    if writer.name == "SMV":
+        notes += write_dials_script(
+            series, folder / DIALS_SCRIPT, template=template, pedestal_added=added
+        )
+    return replace(report, notes=tuple(dict.fromkeys(notes)))

@@ -1,0 +1,186 @@
+"""Look at every frame once: which can be read, and what is odd about them.
+
+A frame that cannot be read is left out with its reason; it never stops the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.delayed import delayed
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from .discover import Found, FrameFile
+from .registry import HEAD_BYTES, reader_of_content
+from .source import CHUNK_FRAMES, FrameHeader, Reader
+
+_ODD_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class InspectedFile:
+    """A file of frames that can be read.
+
+    Attributes
+    ----------
+    path, number, header : the file, the number of its first frame, and its header.
+    sha256 : digest of its bytes.
+    highest, lowest : extreme pixel values of each of its frames.
+    """
+
+    path: Path
+    number: int
+    header: FrameHeader
+    sha256: str
+    highest: NDArray[np.float64]
+    lowest: NDArray[np.float64]
+
+
+def inspect_files(found: Found) -> tuple[list[InspectedFile], list[str]]:
+    """The readable files of a series, all of one frame size, and notes on those left out.
+
+    Raises
+    ------
+    UserError : none can be read, or frames of two sizes that are not a few odd ones.
+    """
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        results = list(pool.map(lambda file: _inspect(file, found.reader), found.files))
+    good = [result for result in results if isinstance(result, InspectedFile)]
+    faults = [result for result in results if isinstance(result, UserError)]
+    if not good:
+        raise faults[0]
+    kinds = Counter((one.header.shape, one.header.dtype) for one in good)
+    usual, n_usual = kinds.most_common(1)[0]
+    n_odd = len(good) - n_usual
+    first_odd = next((one for one in good if _kind(one) != usual), None)
+    if first_odd is not None and n_odd > max(1, _ODD_FRACTION * len(good)):
+        raise UserError(
+            first_odd.path,
+            f"a frame of {_words(_kind(first_odd))} ({n_odd} such among {len(good)})",
+            f"frames of one size, {_words(usual)}",
+            "move the frames of the other size to a folder of their own",
+        )
+    notes = [f"left out: {fault}" for fault in faults]
+    notes += [
+        f"left out: {one.path.name} is a frame of {_words(_kind(one))}, the others are of "
+        f"{_words(usual)}"
+        for one in good
+        if _kind(one) != usual
+    ]
+    good = [one for one in good if _kind(one) == usual]
+    if len(good) > 1 and any(one.header.n_frames > 1 for one in good):
+        stack = next(one for one in good if one.header.n_frames > 1)
+        raise UserError(
+            stack.path,
+            f"a stack of {stack.header.n_frames} frames among other files",
+            "a stack alone, or files of one frame each",
+            "give the stack itself",
+        )
+    return good, notes
+
+
+def lazy_frames(
+    files: Sequence[InspectedFile], reader: Reader, shape: tuple[int, int] | None = None
+) -> da.Array:
+    """All frames, (n, rows, columns), read in blocks of `CHUNK_FRAMES` when needed.
+
+    `shape` reads the same pixels as (rows, columns) of another shape than the headers say.
+    """
+    header = files[0].header
+    shape = header.shape if shape is None else shape
+    dtype = header.dtype.newbyteorder("=")
+    places = [(one.path, one.header, i) for one in files for i in range(one.header.n_frames)]
+    blocks = []
+    for start in range(0, len(places), CHUNK_FRAMES):
+        block = places[start : start + CHUNK_FRAMES]
+        task = delayed(read_block, pure=True, traverse=False)(reader, block, shape)
+        blocks.append(da.from_delayed(task, (len(block), *shape), dtype))
+    return da.concatenate(blocks) if blocks else da.zeros((0, *shape), dtype)
+
+
+def read_block(
+    reader: Reader, places: Sequence[tuple[Path, FrameHeader, int]], shape: tuple[int, int]
+) -> NDArray[Any]:
+    """The frames at `places` (file, header, position in it), (n, rows, columns).
+
+    Raises
+    ------
+    UserError : a file can no longer be read.
+    """
+    header = places[0][1]
+    block = np.empty((len(places), *shape), header.dtype.newbyteorder("="))
+    done = 0
+    while done < len(places):
+        path, header, first = places[done]
+        n = 1
+        while done + n < len(places) and places[done + n][0] == path:
+            n += 1
+        try:
+            block[done : done + n] = reader.pixels(path, header, first, first + n).reshape(
+                n, *shape
+            )
+        except Exception as error:  # any fault of a foreign file
+            raise _fault(path, error) from error
+        done += n
+    return block
+
+
+def _inspect(file: FrameFile, reader: Reader) -> InspectedFile | UserError:
+    try:
+        with file.path.open("rb") as opened:
+            head = opened.read(HEAD_BYTES)
+            opened.seek(0)
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if not reader.sniff(head):
+            return _not_what_it_says(file.path, reader, head)
+        header = reader.header(file.path)
+        highest, lowest = [], []
+        for first in range(0, header.n_frames, CHUNK_FRAMES):
+            stop = min(first + CHUNK_FRAMES, header.n_frames)
+            for pixels in reader.pixels(file.path, header, first, stop):
+                highest.append(float(pixels.max()))
+                lowest.append(float(pixels.min()))
+        if len(highest) != header.n_frames:
+            raise ValueError(f"truncated: {len(highest)} of {header.n_frames} frames")
+    except Exception as error:  # any fault of a foreign file
+        return _fault(file.path, error)
+    return InspectedFile(
+        file.path, file.number, header, digest, np.array(highest), np.array(lowest)
+    )
+
+
+def _fault(path: Path, error: Exception) -> UserError:
+    if isinstance(error, UserError):
+        return error
+    words = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    return UserError(path, words, "a whole frame", "copy the file again or remove it")
+
+
+def _not_what_it_says(path: Path, reader: Reader, head: bytes) -> UserError:
+    content = reader_of_content(head)
+    found = "an empty file" if not head else f"content of {content.name if content else 'no'} kind"
+    if head and content is None:
+        found = "content of no known kind"
+    return UserError(
+        path, found, f"{reader.name}, as its suffix says", "rename the file or copy it again"
+    )
+
+
+def _kind(one: InspectedFile) -> tuple[tuple[int, int], np.dtype[Any]]:
+    return one.header.shape, one.header.dtype
+
+
+def _words(kind: tuple[tuple[int, int], np.dtype[Any]]) -> str:
+    (rows, columns), dtype = kind
+    return f"{rows} x {columns} {dtype.newbyteorder('=').name}"

@@ -1,0 +1,25 @@
+"""The formats frames are read from and written in: one module each, and a line here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import cbf, mrc, smv, tiff
+from .source import Reader
+from .write import Writer
+
+READERS: tuple[Reader, ...] = (smv.READER, tiff.READER, mrc.READER, cbf.READER)
+WRITERS: tuple[Writer, ...] = (smv.WRITER, tiff.WRITER, mrc.WRITER)
+
+HEAD_BYTES = 1024  # enough for every reader to sniff
+
+
+def reader_of_suffix(path: Path) -> Reader | None:
+    """The reader that claims a file's suffix."""
+    suffix = path.suffix.lower()
+    return next((reader for reader in READERS if suffix in reader.suffixes), None)
+
+
+def reader_of_content(head: bytes) -> Reader | None:
+    """The reader that knows the first bytes of a file."""
+    return next((reader for reader in READERS if reader.sniff(head)), None)
