@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from . import html
 from .html import Safe
-from .notation import rounded
-from .summary import Headline
+from .outcome import COLUMNS, SeriesOutcome
 
 
-@dataclass(frozen=True)
-class SeriesOutcome:
-    """What became of one series.
+def session_page(
+    title: str, outcomes: Sequence[SeriesOutcome], links: Mapping[str, str], version: str
+) -> str:
+    """The page as HTML text.
 
-    Attributes
+    Parameters
     ----------
-    name, folder : of the series.
-    headline : of its reduction; None where it failed.
-    reason : one line, why it failed; "" where it did not.
-    report : link to its report, relative to the page; "" where there is none.
-    verdict : the engine's one line.
+    title : of the session.
+    outcomes : in the order to list them.
+    links : where each report lies, relative to the page, by its reference.
+    version : of the code.
     """
-
-    name: str
-    folder: str
-    headline: Headline | None = None
-    reason: str = ""
-    report: str = ""
-    verdict: str = ""
-
-
-def session_page(title: str, outcomes: Sequence[SeriesOutcome], version: str = "") -> str:
-    """The page as HTML text."""
-    failed = [o for o in outcomes if o.headline is None]
+    failed = [o for o in outcomes if o.reason]
     bare = [o for o in outcomes if o.headline and not o.headline.n_lattices]
     indexed = len(outcomes) - len(failed) - len(bare)
     counts = {"Series": len(outcomes), "Indexed": indexed, "No lattice": len(bare)}
-    rows = [_row(o) for o in outcomes]
+    rows = [_row(o, links.get(o.report, "")) for o in outcomes]
     shown = html.table(
-        ["Series", "Lattice", "Cell", "Indexed / %", "Resolution / Å", "Mean I/σ", "Remark"],
+        [name.capitalize() for name in COLUMNS],
         rows,
         numeric=(3, 4, 5),
-        row_classes=["failed" if o.headline is None else "" for o in outcomes],
+        row_classes=["failed" if o.reason else "" for o in outcomes],
         caption="Cell of the strongest lattice; resolution where the mean I/σ falls below 1.",
     )
     if failed:
@@ -59,19 +46,8 @@ def session_page(title: str, outcomes: Sequence[SeriesOutcome], version: str = "
     )
 
 
-def _row(outcome: SeriesOutcome) -> list[object]:
-    link = html.escape(outcome.name)
-    if outcome.report:
-        link = Safe(f'<a href="{html.escape(outcome.report)}">{link}</a>')
-    head = outcome.headline
-    if head is None:
-        return [link, "failed", "", "", "", "", outcome.reason]
-    return [
-        link,
-        head.lattice + (f" (+{head.n_lattices - 1})" if head.n_lattices > 1 else ""),
-        head.cell,
-        rounded(head.indexed_percent, 0),
-        rounded(head.resolution_A, 2),
-        rounded(head.i_over_sigma, 1),
-        "" if head.n_lattices else outcome.verdict,
-    ]
+def _row(outcome: SeriesOutcome, link: str) -> list[object]:
+    name = html.escape(outcome.name)
+    row: dict[str, object] = {**outcome.row()}
+    row["series"] = Safe(f'<a href="{html.escape(link)}">{name}</a>') if link else name
+    return list(row.values())

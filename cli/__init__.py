@@ -1,0 +1,69 @@
+"""The command line. What takes long to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from ..lib.errors import UserError
+from . import artefacts, convert, instruments, process
+
+_EPILOG = """
+**A first look**
+
+- `ewaldflow demo` simulates a crystal and processes it end to end
+- `ewaldflow process crystal_*/` processes every folder of frames given
+- `ewaldflow process DIR --instrument NAME` adds what the headers do not say
+
+Results lie below `runs/`, or wherever `--store` says. Nothing there is ever overwritten, and a
+stage that is finished is not run again.
+"""
+
+app = typer.Typer(
+    name="ewaldflow",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(epilog=_EPILOG)
+def _about() -> None:
+    """Electron diffraction, from frames to **unit cell and integrated intensities**.
+
+    Ewaldflow reads continuous-rotation series (SMV, TIFF, MRC, CBF), finds the lattice,
+    integrates the reflections and writes XDS_ASCII files and a report. Every result is kept
+    with what it was made from, down to the raw frames.
+    """
+
+
+app.command("process")(process.process)
+app.command("demo")(process.demo)
+app.command("convert")(convert.convert)
+app.command("instruments")(instruments.instruments)
+app.add_typer(artefacts.app, name="artefacts")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    0: done. 1: some of several series failed, or `verify` found damage. 2: something the user
+    must mend, said in one line on stderr. 130: interrupted.
+    """
+    try:
+        code = app(arguments, prog_name="ewaldflow", standalone_mode=False)
+    except UserError as error:
+        print(f"ewaldflow: {error}", file=sys.stderr)
+        return 2
+    except TyperException as error:
+        message = " ".join(error.format_message().split())
+        print(f"ewaldflow: {message} (see ewaldflow --help)", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        print("ewaldflow: interrupted; finished stages are kept", file=sys.stderr)
+        return 130
+    return code if isinstance(code, int) else 0

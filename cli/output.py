@@ -1,0 +1,80 @@
+"""What commands print: tables on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..lib.report.outcome import SeriesOutcome
+
+# The part of a series' time that each step takes, roughly: start and length.
+_STEPS = {
+    "read frames": (0.0, 0.1),
+    "find spots": (0.1, 0.3),
+    "index": (0.4, 0.25),
+    "integrate": (0.65, 0.2),
+    "write report": (0.85, 0.15),
+    "finished": (1.0, 0.0),
+}
+
+
+def console(stderr: bool = False) -> Console:
+    """Where results go (or progress); wide enough, when it is no terminal, not to break paths."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False)
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+) -> Table:
+    """A plain table; columns in `right` are set to the right."""
+    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for i, name in enumerate(columns):
+        made.add_column(name, justify="right" if i in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def outcome_table(outcomes: Sequence[SeriesOutcome], links: Sequence[str]) -> Table:
+    """One row a series, with the path of its report or why there is none."""
+    rows = []
+    for one, link in zip(outcomes, links, strict=True):
+        *cells, remark = one.row().values()
+        rows.append([*cells, remark if one.reason else link])
+    *columns, _ = outcomes[0].row()
+    return table([*columns, "report"], rows, right=(3, 4, 5))
+
+
+@contextmanager
+def progress(n_series: int) -> Iterator[None]:
+    """A bar over all series while tasks of this process tell how far they are."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from ..tasks.progress import listening
+
+    done: dict[str, float] = {}
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console(stderr=True),
+        transient=True,
+    ) as bar:
+        line = bar.add_task("start Prefect", total=n_series)
+
+        def listen(series: str, step: str, fraction: float) -> None:
+            if step in _STEPS:
+                start, length = _STEPS[step]
+                done[series] = max(done.get(series, 0.0), start + length * fraction)
+            bar.update(line, description=f"{series}: {step}", completed=sum(done.values()))
+
+        with listening(listen):
+            yield

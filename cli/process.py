@@ -1,0 +1,166 @@
+"""ewaldflow process and ewaldflow demo."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+from .output import console, outcome_table, progress
+
+if TYPE_CHECKING:
+    from ..flows.process import Processed
+
+_RUN = "How it is run"
+_REDUCE = "How it is reduced"
+STORE = Path("runs")
+Store = Annotated[
+    Path, typer.Option("--store", metavar="FOLDER", help="Where results go.", rich_help_panel=_RUN)
+]
+
+
+class Engine(StrEnum):
+    """Programs that reduce a series."""
+
+    BUILTIN = "builtin"
+
+
+def process(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="DIR", help="Folders of frames, or stacks.")
+    ],
+    store: Store = STORE,
+    workers: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Series at once.", rich_help_panel=_RUN),
+    ] = 1,
+    session: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of this set.", rich_help_panel=_RUN)
+    ] = "session",
+    instrument: options.Instrument = None,
+    wavelength: options.Wavelength = None,
+    voltage: options.Voltage = None,
+    distance: options.Distance = None,
+    scale: options.Scale = None,
+    pixel_size: options.PixelSize = None,
+    beam_centre: options.BeamCentre = None,
+    axis: options.Axis = None,
+    start: options.Start = None,
+    osc: options.Osc = None,
+    gain: options.Gain = None,
+    pedestal: options.Pedestal = None,
+    saturation: options.Saturation = None,
+    frames: options.Frames = None,
+    engine: Annotated[
+        Engine, typer.Option(help="Program to reduce with.", rich_help_panel=_REDUCE)
+    ] = Engine.BUILTIN,
+    cell: Annotated[
+        tuple[float, float, float, float, float, float] | None,
+        typer.Option(
+            metavar="A B C α β γ", help="Known cell, Å and degrees.", rich_help_panel=_REDUCE
+        ),
+    ] = None,
+    d_min: Annotated[
+        float | None,
+        typer.Option(metavar="Å", help="Resolution limit.", rich_help_panel=_REDUCE),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="All choices, as YAML.", rich_help_panel=_REDUCE),
+    ] = None,
+) -> int:
+    """Process rotation series from frames to cell, intensities and report.
+
+    Give one folder per series, such as instamatic writes them, or a stack. What the headers,
+    a `cRED_log.txt` or an `XDS.INP` beside the frames do not say must
+    come from the instrument or from an option; nothing is guessed.
+
+    A series that cannot be processed does not stop the others: the table at the end and the
+    session page say why. Exit code 1 if some failed, 2 if all did.
+
+    **Examples**
+
+    - `ewaldflow process crystal_1 crystal_2 --workers 2`
+    - `ewaldflow process garnet/ --instrument jeol2100-timepix516 --osc 0.12`
+    - `ewaldflow process stack.mrc --voltage 200 --scale 0.0025 --axis 1 0 0 --osc 0.5`
+    """
+    overrides = options.stated_overrides(
+        wavelength_A=wavelength, voltage_kV=voltage, distance_mm=distance, per_A_per_px=scale,
+        pixel_size_mm=pixel_size, beam_centre_px=beam_centre, rotation_axis=axis,
+        start_deg=start, oscillation_deg=osc, gain=gain, pedestal=pedestal,
+        saturation=saturation, frame_range=frames,
+    )  # fmt: skip
+    chosen = options.reduction_config(config, cell=cell, d_min_A=d_min)
+    if instrument is not None:
+        from ..lib.instrument import load_instrument
+
+        load_instrument(instrument)  # so that a misspelt name is told once, not for each series
+    n_workers = min(workers, len(sources), os.cpu_count() or 1)
+    _prepare(store)
+    with progress(len(sources)):
+        from ..flows.process import process as flow
+
+        done = flow(sources, store, instrument, overrides, chosen, n_workers, session)
+    return _conclude(done, store)
+
+
+def demo(
+    store: Store = STORE,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of the crystal and the noise.")
+    ] = 1,
+) -> int:
+    """Simulate a small ZSM-5 series, write it as SMV frames and process it end to end."""
+    _prepare(store)
+    with progress(1):
+        from ..flows.demo import demo as flow
+
+        done = flow(store, seed)
+    return _conclude(done.processed, store, f"true cell: {done.true_cell}")
+
+
+def _prepare(store: Path) -> None:
+    # Prefect reads its settings when it is imported, and keeps its records in the store.
+    from ..flows.environment import prepare_prefect
+    from ..lib.artefacts import ArtefactStore
+
+    ArtefactStore(store).create()
+    prepare_prefect(store)
+
+
+def _conclude(done: Processed, store: Path, remark: str = "") -> int:
+    from ..lib.artefacts import ArtefactStore
+    from ..tasks.report import INDEX, PAGE
+
+    failed = [one for one in done.outcomes if one.reason]
+    if len(failed) == len(done.outcomes) == 1:
+        print(f"ewaldflow: {failed[0].reason}", file=sys.stderr)
+        return 2
+    kept = ArtefactStore(store)
+    links = [
+        _shown(kept.folder(one.report) / "files" / PAGE) if one.report else ""
+        for one in done.outcomes
+    ]
+    out = console()
+    out.print(outcome_table(done.outcomes, links))
+    if remark:
+        out.print(remark)
+    out.print(
+        f"\nall series: {_shown(kept.folder(done.session) / 'files' / INDEX)}", soft_wrap=True
+    )
+    if len(done.outcomes) == 1:
+        out.print(f"report:     {links[0]}", soft_wrap=True)
+    return 0 if not failed else 2 if len(failed) == len(done.outcomes) else 1
+
+
+def _shown(path: Path) -> str:
+    # relative where that is shorter to read and type
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

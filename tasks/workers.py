@@ -1,0 +1,40 @@
+"""Processes that tasks hand their heavy work to, when several series are processed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextmanager
+def workers(n: int) -> Iterator[str | None]:
+    """The address of `n` worker processes of one thread each; None for n = 1, which needs none.
+
+    They are a plain Dask cluster rather than a Prefect task runner: a call costs milliseconds
+    instead of tenths of a second. Work may be run again if a worker dies, so only what is safe
+    to repeat belongs there; writing an artefact is.
+    """
+    if n < 2:
+        yield None
+        return
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=n, threads_per_worker=1, dashboard_address=None, silence_logs="error"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def carry_out(address: str | None, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of `work`, done by a worker at `address`, or here if there is none."""
+    if address is None:
+        return work(*args, **kwargs)
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        result: T = client.submit(work, *args, **kwargs, pure=False).result()
+    return result
