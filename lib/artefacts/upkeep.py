@@ -189,7 +189,7 @@ def _drafts(store: ArtefactStore, locks: ExitStack) -> tuple[list[Removal], set[
         try:
             handle = take_free_lock(lock)
             if handle is None:
-                reading |= set(json.loads(lock.read_text()))
+                reading |= set(json.loads(lock.read_text() or "[]"))
                 continue
             locks.callback(os.close, handle)
         except FileNotFoundError:
@@ -231,7 +231,6 @@ def _withdraw(store: ArtefactStore, versions: list[Removal], locks: ExitStack) -
     bin_ = store.staging / uuid.uuid4().hex
     bin_.mkdir()
     locks.callback(os.close, take_lock(bin_ / "lock"))
-    (bin_ / "lock").write_text("[]")
     for number, removal in enumerate(versions):
         removal.path.rename(bin_ / str(number))
     return bin_

@@ -1,0 +1,101 @@
+"""Whatever ends a writer, a version is there whole or not at all, and the next run goes on."""
+
+import os
+import random
+import signal
+import time
+
+KILLED = -signal.SIGKILL
+
+
+def assert_whole(store):
+    assert [str(problem) for problem in store.verify()] == []
+    assert len(store.list()) == len(store.refs())
+
+
+def assert_next_run_completes(writers, store, number, before):
+    assert writers.wait(writers.start(store.root, number)) == 0
+    after = store.refs()
+    assert len(after) in (len(before), len(before) + 1)
+    assert_whole(store)
+
+
+def test_sigkill_at_random_moments_leaves_no_half_version(writers, store):
+    store.create()
+    times = []
+    for number in range(3):
+        start = time.monotonic()
+        assert writers.wait(writers.start(store.root, number)) == 0
+        times.append(time.monotonic() - start)
+    rng = random.Random(20)
+    killed = staged = 0
+    for number in range(3, 300):
+        pid = writers.start(store.root, number)
+        time.sleep(rng.uniform(0, sorted(times)[1]))
+        os.kill(pid, signal.SIGKILL)
+        if writers.wait(pid) != KILLED:
+            continue  # it had ended already
+        killed += 1
+        staged = max(staged, len(os.listdir(store.staging)))
+        before = store.refs()
+        assert all(not list(store.verify(ref)) for ref in before[-1:])
+        if killed % 5 == 0:
+            assert_next_run_completes(writers, store, number, before)
+        if killed == 60:
+            break
+    assert killed == 60
+    assert staged > 0, "no kill came while something was staged"
+    assert_whole(store)
+    store.gc(dry_run=False, keep=1000)
+    assert os.listdir(store.staging) == []
+    assert_whole(store)
+
+
+def test_sigkill_before_every_single_call_on_files(writers, store):
+    store.create()
+    leftovers = set()
+    for event in range(1, 1000):
+        # a name of its own, so that every writer makes the same calls
+        name = f"crystal{event}"
+        result = writers.wait(writers.start(store.root, event, name=name, kill_at=event))
+        assert all(not list(store.verify(ref)) for ref in store.refs() if f"/{name}@" in ref)
+        leftovers.update(p.name for p in store.staging.glob("*/tree/*"))
+        if result == 0:
+            break
+        assert result == KILLED
+    assert_whole(store)
+    assert 50 < event < 999
+    assert {"data.zarr", "files", "manifest.yaml"} <= leftovers
+    # of the writers killed, only those past the rename left a version
+    assert 1 < len(store.refs()) < event / 2
+    assert len(os.listdir(store.staging)) > event / 2
+    store.gc(dry_run=False, keep=1000)
+    assert os.listdir(store.staging) == []
+    assert_whole(store)
+
+
+def test_a_writer_killed_halfway_is_followed_by_one_that_completes(writers, store):
+    assert writers.wait(writers.start(store.root, 7, kill_at=40)) == KILLED
+    assert store.refs() == []
+    assert writers.wait(writers.start(store.root, 7)) == 0
+    assert store.refs() == ["series/crystal@v0001"]
+    assert_whole(store)
+
+
+def test_everything_is_on_the_disk_before_the_version_appears(store, make, monkeypatch):
+    make()
+    order = []
+    fsync, rename = os.fsync, os.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (order.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))[1]
+    )
+    monkeypatch.setattr(os, "rename", lambda a, b: (order.append("rename"), rename(a, b))[1])
+    artefact = make(other=1)
+    assert order.count("rename") == 1
+    before, after = order[: order.index("rename")], order[order.index("rename") + 1 :]
+    (tree,) = {path.partition("/tree")[0] + "/tree" for path in before if "/tree" in path}
+    expected = {f"{tree}/{name}" for name in artefact.manifest.files}
+    expected |= {os.path.dirname(path) for path in expected} | {f"{tree}/manifest.yaml", tree}
+    assert expected <= set(before)
+    assert before[-1] == tree
+    assert after == [str(artefact.path.parent)]
