@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -31,18 +32,25 @@ from .optics import electron_wavelength_A
 INSTRUMENTS = Path(__file__).resolve().parents[1] / "configs" / "instruments"
 
 
-def _axis(value: Any) -> Any:
-    """Three numbers as they are; ``{instamatic_rad: theta}`` as the axis it stands for."""
-    if isinstance(value, Mapping):
-        if set(value) != {"instamatic_rad"}:
-            raise ValueError("expected three numbers, or instamatic_rad: angle")
-        value = tuple(instamatic_axis(float(value["instamatic_rad"])).tolist())
-    if len(value) == 3 and not any(value):
+def _from_theta(value: Any) -> Any:
+    """``{instamatic_rad: theta}`` as the axis it stands for, anything else as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    theta = value.get("instamatic_rad")
+    if set(value) != {"instamatic_rad"} or not isinstance(theta, int | float):
+        raise ValueError("expected three numbers, or instamatic_rad: angle")
+    return tuple(instamatic_axis(float(theta)).tolist())
+
+
+def _not_zero(axis: tuple[float, float, float]) -> tuple[float, float, float]:
+    if not any(axis):
         raise ValueError("expected three numbers, not all zero")
-    return value
+    return axis
 
 
-Axis = Annotated[tuple[float, float, float], BeforeValidator(_axis)]
+Axis = Annotated[
+    tuple[float, float, float], BeforeValidator(_from_theta), AfterValidator(_not_zero)
+]
 Pixels = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 

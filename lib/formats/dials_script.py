@@ -52,7 +52,7 @@ def write_dials_script(
     axis = to_dials_frame(geometry.axis) * np.sign(width)
     x, y = centre_to_corner(geometry.beam_centre_px)
     options = [
-        f"geometry.beam.wavelength={geometry.wavelength_A:.9g}",
+        f"geometry.beam.wavelength={geometry.wavelength_A:.11g}",
         f"geometry.detector.distance={geometry.distance_mm:.9g}",
         f"geometry.detector.fast_slow_beam_centre={x:.5f},{y:.5f}",
         "geometry.goniometer.axes={:.7f},{:.7f},{:.7f}".format(*(axis + 0.0)),

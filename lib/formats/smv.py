@@ -251,7 +251,7 @@ def _header(series: RotationSeries, i: int, pedestal: float) -> bytes:
         "PHI": start,
         "OSC_START": start,
         "OSC_RANGE": f"{series.angle_width_deg[i]:.6f}",
-        "WAVELENGTH": f"{geometry.wavelength_A:.9g}",
+        "WAVELENGTH": f"{geometry.wavelength_A:.11g}",
         "BEAM_CENTER_X": f"{x:.5f}",
         "BEAM_CENTER_Y": f"{y:.5f}",
     }
