@@ -63,7 +63,7 @@ def read_frames(group: zarr.Group, name: str) -> da.Array:
 
     array = _array(group, name)
     chunks = (frames_per_shard(array), *array.shape[1:])
-    return da.from_array(array, chunks=chunks, name=False)  # type: ignore[no-untyped-call]
+    return da.from_array(array, chunks=chunks, name=False)
 
 
 def subgroup(group: zarr.Group, name: str) -> zarr.Group:

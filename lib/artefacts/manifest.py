@@ -221,7 +221,9 @@ class Manifest(Recipe):
     def to_yaml(self) -> str:
         """What `ewaldflow artefacts show` prints and `manifest.yaml` holds."""
         data = self.model_dump(mode="json")
-        text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        # the Python one writes U+0085 so that it reads back as a space, unless it escapes all
+        readable = _Dumper is not yaml.SafeDumper
+        text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=readable)
         return text
 
 
