@@ -143,18 +143,17 @@ def _conclude(done: Processed, store: Path, remark: str = "") -> int:
         return 2
     kept = ArtefactStore(store)
     links = [
-        _shown(kept.folder(one.report) / "files" / PAGE) if one.report else ""
+        _shown(kept.folder(one.report) / "files" / PAGE) + " (already there)" * one.reused
+        if one.report
+        else ""
         for one in done.outcomes
     ]
     out = console()
     out.print(outcome_table(done.outcomes, links))
     if remark:
         out.print(remark)
-    out.print(
-        f"\nall series: {_shown(kept.folder(done.session) / 'files' / INDEX)}", soft_wrap=True
-    )
-    if len(done.outcomes) == 1:
-        out.print(f"report:     {links[0]}", soft_wrap=True)
+    index = _shown(kept.folder(done.session) / "files" / INDEX)
+    out.print(f"\nall reports: {index}", soft_wrap=True)
     return 0 if not failed else 2 if len(failed) == len(done.outcomes) else 1
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from ..lib.artefacts import ArtefactStore
@@ -24,7 +26,7 @@ from ..tasks.report import report, summarise
 from ..tasks.workers import workers
 
 # They only wait for the workers, whose number is what counts.
-_THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=32)
+_THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=32))
 _log = logging.getLogger(__name__)
 
 
@@ -42,8 +44,12 @@ class Processed:
     session: str
 
 
-@flow(name="process", flow_run_name="process {session}", persist_result=False,
-      task_runner=ThreadPoolTaskRunner(max_workers=32))  # fmt: skip
+@flow(
+    name="process",
+    flow_run_name="process {session}",
+    persist_result=False,
+    task_runner=_THREADS,
+)
 def process(
     sources: Sequence[Path],
     store: Path,
@@ -91,6 +97,7 @@ def process_series(
     workers: str | None,
 ) -> SeriesOutcome:
     """One series, all the way; whatever goes wrong with it stays with it."""
+    began = datetime.now(UTC)
     try:
         series = convert(name, source, store, instrument, overrides, workers)
         reduction = reduce(series, store, config, workers)
@@ -103,7 +110,8 @@ def process_series(
         return SeriesOutcome(name, str(source), reason=found)
     finally:
         tell(name, "done", 1.0)
-    figures: dict[str, Any] = ArtefactStore(store).get(reduction).manifest.figures_of_merit
+    kept = ArtefactStore(store)
+    figures: dict[str, Any] = kept.get(reduction).manifest.figures_of_merit
     return SeriesOutcome(
         name=reduction.partition("/")[2].partition("@")[0],
         source=str(source),
@@ -111,4 +119,5 @@ def process_series(
         verdict=figures["verdict"],
         reduction=reduction,
         report=page,
+        reused=kept.get(page).manifest.finished < began,
     )

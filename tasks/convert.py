@@ -18,8 +18,8 @@ from .workers import carry_out
 
 KIND = "series"
 
-# Folders that say how frames are kept, not whose they are.
-_GENERIC = {"data", "frames", "images", "smv", "tiff", "tif", "mrc", "cbf", "red", "raw", "files"}
+# Folders that say how frames are kept, not whose they are; versions of artefacts among them.
+_GENERIC = re.compile(r"data|frames|images|smv|tiff?|mrc|cbf|red|raw|files|v\d{4,}", re.IGNORECASE)
 
 
 @task(task_run_name="convert {name}", **TASK_OPTIONS)
@@ -121,9 +121,9 @@ def _place(
     raise AssertionError("count() does not end")
 
 
-def _origin(recipe: Recipe) -> str | None:
+def _origin(recipe: Recipe) -> list[str]:
     path = recipe.inputs[0].path if recipe.inputs else None
-    return str(Path(path).parent) if path else None
+    return _telling_parts(Path(path).parent) if path else []
 
 
 def series_names(sources: Sequence[Path]) -> list[str]:
@@ -145,7 +145,7 @@ def _telling_parts(source: Path) -> list[str]:
     path = source.resolve()
     last = path.stem if path.is_file() else path.name
     parts = [*path.parent.parts[1:], last]
-    return [part for part in parts if part.lower() not in _GENERIC] or [last or "series"]
+    return [part for part in parts if not _GENERIC.fullmatch(part)] or [last or "series"]
 
 
 def label(text: str) -> str:

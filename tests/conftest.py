@@ -30,6 +30,7 @@ def true_reduction(series: RotationSeries, truth: Truth, seed: int = 1) -> Reduc
         beam_row=truth.beam_centres_px[:, 0],
         beam_column=truth.beam_centres_px[:, 1],
         scale=truth.illumination,
+        profile_ratio=np.ones(n),
         n_spots=peak + 2,
         n_indexed=peak,
         background=np.full(n, 1.5),

@@ -94,7 +94,10 @@ def along_the_series(frames: FrameTable) -> Figure:
         label = f"{name} − {middle:.2f} px"
         beam.plot(number, values - middle, "-", color=colour, lw=1.4, label=label)
     beam.set_ylabel("beam drift / px")
-    scale.plot(number, frames.scale, "-", color=GREEN, lw=1.2)
+    scale.plot(
+        number, frames.profile_ratio, "-", color="#a9b4be", lw=0.9, label="observed / expected"
+    )
+    scale.plot(number, frames.scale, "-", color=GREEN, lw=1.4, label="scale")
     scale.set_ylabel("relative scale")
     scale.set_ylim(bottom=0)
     spots.bar(number, frames.n_spots, width=1.0, color="#c9d3dc", label="not indexed")
@@ -105,7 +108,7 @@ def along_the_series(frames: FrameTable) -> Figure:
     background.set_ylabel("background\n/ counts per px")
     background.set_ylim(bottom=0)
     background.set_xlabel("frame number")
-    for panel in (beam, spots):
+    for panel in (beam, scale, spots):
         panel.legend(loc="upper right", fontsize=8, frameon=False, ncols=2)
     for panel in (beam, scale, spots, background):
         tidy(panel)

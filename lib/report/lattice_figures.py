@@ -141,7 +141,7 @@ def intensities(shells: Shells) -> Figure:
     wilson.plot(
         x[positive], np.log(shells.mean_intensity[positive]), "o-", color=BLUE, ms=4, lw=1.4
     )
-    wilson.set_ylabel("ln (mean I / electrons)")
+    wilson.set_ylabel("ln (mean I)")
     for panel in (quality, wilson):
         tidy(panel)
         panel.set_xlabel("resolution d / Å (even in 1/d²)")

@@ -24,6 +24,7 @@ class SeriesOutcome:
     verdict : the engine's one line; "" where it failed.
     reduction, report : references of the artefacts; "" where it failed.
     reason : one line, why it failed; "" where it did not.
+    reused : whether all of it was there already.
     """
 
     name: str
@@ -33,6 +34,7 @@ class SeriesOutcome:
     reduction: str = ""
     report: str = ""
     reason: str = ""
+    reused: bool = False
 
     def row(self) -> dict[str, str]:
         """The cells of a table, by column."""

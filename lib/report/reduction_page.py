@@ -197,8 +197,9 @@ def _series_section(reduction: Reduction) -> Safe:
     return html.figure(
         frame_figures.along_the_series(reduction.frames),
         "Beam drift, scale, spots and background against frame number",
-        "Direct beam about its median, scale of the integrated profiles, strong spots with their "
-        "peak in the frame, and median background. A dip of scale or spots tells of a crystal "
+        "Direct beam about its median; scale, by which intensities were divided, and what single "
+        "frames show of the rocking curves expected; strong spots with their peak in the "
+        "frame; and median background. A dip of scale or spots tells of a crystal "
         "leaving the beam, shadowing or damage. Grey bands are blank frames, left out.",
     )
 

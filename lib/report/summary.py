@@ -72,7 +72,7 @@ class Shells:
     d_A : its middle, on the scale of 1/d^2.
     count : reflections.
     i_over_sigma : mean I/sigma.
-    mean_intensity : mean I, electrons.
+    mean_intensity : mean I, as in `Reflections`.
     """
 
     d_max_A: Floats
