@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 REACH = 3.0
 # The learned spot profile is right to about this part of a slice's intensity.
 _PROFILE_ERROR = 0.03
+# Nor does a slice of which masks and neighbours leave less than this.
+_MIN_SEEN = 0.6
 # Less of a rocking curve than this says too little about the whole.
 _MIN_PARTIALITY = 0.2
 
@@ -142,7 +144,7 @@ def integrate(
     scale = np.ones(len(slices))
     prior_shift, prior_width = 0.4 * float(np.median(sigma)), 0.3
     for _ in range(2):
-        fitted = np.empty((len(predictions), 9))
+        fitted = np.empty((len(predictions), 10))
         profiles.fit_rocking(
             slices.start, slices.excitation_low, slices.excitation_high, value, variance,
             scale, sigma, prior_shift, prior_width, 5.0, fitted,
@@ -169,7 +171,7 @@ def _slice_intensities(
         profile.core_px + 0.5, profiles.OVERSAMPLING, fit,
     )  # fmt: skip
     # a slice whose visible pixels hold little of the profile says too little
-    fit[fit[:, 2] < 0.3] = np.nan
+    fit[fit[:, 2] < _MIN_SEEN] = np.nan
     fit_variance = fit[:, 1] + (_PROFILE_ERROR * fit[:, 0]) ** 2
     total = measured[:, 3] / profile.core_fraction
     total_variance = measured[:, 4] / profile.core_fraction**2
@@ -258,7 +260,7 @@ def _collect(
     mark(_shared(slices, profile.core_px), Flag.OVERLAP)
     mark(~np.isfinite(measured[:, 0]), Flag.BACKGROUND)
     flags[partiality < 0.95] |= np.uint32(Flag.PARTIAL)
-    flags[fitted[:, 5] > 10] |= np.uint32(Flag.OUTLIER)
+    flags[fitted[:, 9] > 6] |= np.uint32(Flag.MISFIT)
     rate = np.abs(predictions.rate)
     per_radian = rate / (np.deg2rad(abs(model.angle_step_deg)) * model.rotation_scale)
 
@@ -330,7 +332,7 @@ def _observations(
     kept: NDArray[np.int64],
 ) -> Observations:
     """Strong, clean reflections as observations for the refinement."""
-    spoiled = np.uint32(Flag.MASKED | Flag.OVERLAP | Flag.PARTIAL | Flag.EDGE | Flag.OUTLIER)
+    spoiled = np.uint32(Flag.MASKED | Flag.OVERLAP | Flag.PARTIAL | Flag.EDGE | Flag.MISFIT)
     use = np.zeros(len(predictions), bool)
     use[kept] = True
     use &= (strength > 8) & ((flags & spoiled) == 0) & np.isfinite(d_row) & np.isfinite(d_column)

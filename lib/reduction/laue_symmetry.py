@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike
 from ..crystal.cell import Floats, Integers
 from .statistics import correlation, equivalents, merge, reflection_keys
 
+# I/sigma of the sum of a pair that is worth comparing.
+_MIN_PAIR_STRENGTH = 4.0
 _MIN_PAIRS = 10
 _MIN_SIGNIFICANCE = 3.0
 
@@ -100,6 +102,10 @@ def operator_correlations(
         partner = np.minimum(np.searchsorted(keys, turned), len(keys) - 1)
         pair = (keys[partner] == turned) & (partner != mine)
         pair &= np.isfinite(amplitude[mine]) & np.isfinite(amplitude[partner])
+        # pairs of two weak reflections say nothing; the choice treats both members alike
+        together = merged.intensity[mine] + merged.intensity[partner]
+        noise = np.hypot(merged.sigma[mine], merged.sigma[partner])
+        pair &= together > _MIN_PAIR_STRENGTH * noise
         one, other = mine[pair], partner[pair]
         code = np.unique(np.minimum(one, other) * len(keys) + np.maximum(one, other))
         one, other = np.divmod(code, len(keys))
@@ -124,6 +130,9 @@ class LaueVerdict:
     lowest_cc : worst correlation inside the class, NaN if there is none.
     highest_rejected_cc : best of the others with ten pairs or more, on data merged under
         the class; NaN if none.
+    contradicted : for each of `correlations`, whether it is clearly no symmetry: eight pairs
+        or more, correlated 2.5 standard deviations below half of what the best one reaches.
+        Not to be seen for want of data is no contradiction.
     """
 
     laue_class: str
@@ -132,6 +141,7 @@ class LaueVerdict:
     seen: tuple[bool, ...]
     lowest_cc: float
     highest_rejected_cc: float
+    contradicted: tuple[bool, ...] = ()
 
     @property
     def n_seen(self) -> int:
@@ -210,7 +220,15 @@ def laue_verdict(
         seen=tuple(i in group for i in tried),
         lowest_cc=min((first[i].cc for i in inside), default=float("nan")),
         highest_rejected_cc=max((judged[i].cc for i in outside), default=float("nan")),
+        contradicted=tuple(i not in group and _contradicted(first[i], best) for i in tried),
     )
+
+
+def _contradicted(c: OperatorCorrelation, best: float) -> bool:
+    if c.n_pairs < _MIN_PAIRS - 2:
+        return False
+    # nothing correlates: then it is the data that are poor
+    return best > 0.4 and c.cc + 2.5 / float(np.sqrt(c.n_pairs)) < best / 2
 
 
 def _generated(table: list[list[int]], start: Iterable[int]) -> frozenset[int]:

@@ -26,7 +26,8 @@ class Flag(IntFlag):
     EDGE = 16  # the integration box leaves the detector
     BACKGROUND = 32  # too few pixels to know the background
     PROFILE_FAILED = 64  # only the summation intensity is valid
-    OUTLIER = 128  # the observed profile contradicts the model
+    OUTLIER = 128  # it disagrees with its symmetry equivalents
+    MISFIT = 256  # its rocking curve contradicts the model
 
 
 @dataclass(frozen=True)

@@ -25,61 +25,128 @@ _KNOT_DEG = 6.0
 # Unknown error of a single intensity in the logarithm; keeps a few strong ones from ruling.
 _LOG_ERROR = 0.15
 # Equivalents farther than this from the others' mean are outliers.
-OUTLIER_SIGMA = 6.0
+OUTLIER_SIGMA = 4.0
 
 
-def smooth_scale(
+@dataclass(frozen=True)
+class SmoothScale:
+    """Scale of a series: a function of the frame and, where that helps, of the detector position.
+
+    Attributes
+    ----------
+    knots : (k,) frame positions.
+    log_scale : (k,) logarithm of the scale at the knots, piecewise linear between.
+    log_position : (5,) coefficients of x, y, x^2, xy, y^2 with (x, y) = (column, row) from the
+        detector's middle in units of half its size; None where the position plays no part.
+    shape : (rows, columns) of the detector.
+    """
+
+    knots: Floats
+    log_scale: Floats
+    log_position: Floats | None
+    shape: tuple[int, int]
+
+    def per_frame(self, n_frames: int) -> Floats:
+        """(n_frames,) scale at the detector's mean position."""
+        scale: Floats = np.exp(np.interp(np.arange(n_frames), self.knots, self.log_scale))
+        return scale
+
+    def at(self, frame: Floats, row: Floats, column: Floats) -> Floats:
+        """(n,) scale of reflections, by which their intensities are to be divided."""
+        log = np.interp(frame, self.knots, self.log_scale)
+        if self.log_position is not None:
+            log = log + _position_terms(row, column, self.shape) @ self.log_position
+        scale: Floats = np.exp(log)
+        return scale
+
+
+def _position_terms(row: Floats, column: Floats, shape: tuple[int, int]) -> Floats:
+    y = 2 * np.asarray(row, float) / shape[0] - 1
+    x = 2 * np.asarray(column, float) / shape[1] - 1
+    return np.stack([x, y, x * x, x * y, y * y], axis=1)
+
+
+def fit_scale(
     group: Integers,
-    position: Floats,
+    frame: Floats,
+    row: Floats,
+    column: Floats,
     intensity: Floats,
     sigma: Floats,
     n_frames: int,
     range_deg: float,
-) -> Floats | None:
-    """Relative scale of each frame, mean logarithm 0; None where equivalents are too few.
+    shape: tuple[int, int],
+) -> SmoothScale | None:
+    """Scale from equivalents, mean logarithm 0; None where equivalents are too few.
+
+    The dependence on the detector position (absorption, a tilted plate, the camera's response)
+    is kept only if, fitted on half of the sets of equivalents, it makes the other half agree
+    better: few data can be made to agree by anything.
 
     Parameters
     ----------
     group : (n,) which reflections are equivalent.
-    position : (n,) frame position.
-    intensity, sigma : (n,).
-    n_frames, range_deg : of the series.
+    frame, row, column, intensity, sigma : (n,) of each reflection.
+    n_frames, range_deg, shape : of the series.
     """
     n_knots = int(np.clip(round(range_deg / _KNOT_DEG) + 1, 2, 25))
     use = intensity > 4 * sigma
-    group, position, intensity, sigma = (x[use] for x in (group, position, intensity, sigma))
-    if len(group) == 0:
+    group = np.unique(group, return_inverse=True)[1]
+    use &= np.bincount(group, use)[group] > 1
+    if use.sum() < 10 * n_knots:
         return None
-    _, group, count = np.unique(group, return_inverse=True, return_counts=True)
-    several = count[group] > 1
-    group, position, intensity, sigma = (x[several] for x in (group, position, intensity, sigma))
-    if len(group) < 10 * n_knots:
-        return None
+    group = np.unique(group[use], return_inverse=True)[1]
     knots = np.linspace(0, n_frames - 1, n_knots)
-    hats = np.stack([np.interp(position, knots, row) for row in np.eye(n_knots)], axis=1)
-    y = np.log(intensity)
-    base = 1 / ((sigma / intensity) ** 2 + _LOG_ERROR**2)
-    weight = base.copy()
-    n_groups = int(group.max()) + 1
+    hats = np.stack([np.interp(frame[use], knots, unit) for unit in np.eye(n_knots)], axis=1)
+    terms = _position_terms(row[use], column[use], shape)
+    y = np.log(intensity[use])
+    weight = 1 / ((sigma[use] / intensity[use]) ** 2 + _LOG_ERROR**2)
+
+    both = np.concatenate([hats, terms - terms.mean(axis=0)], axis=1)
+    half = group % 2 == 0
+    spread = []
+    for design in (hats, both):
+        trained = _fit_log(group[half], y[half], weight[half], design[half], n_knots)
+        spread.append(_disagreement(group[~half], y[~half] - design[~half] @ trained))
+    if spread[1] < 0.98 * spread[0]:
+        solution = _fit_log(group, y, weight, both, n_knots)
+        shift = float(terms.mean(axis=0) @ solution[n_knots:])
+        return SmoothScale(knots, solution[:n_knots] - shift, solution[n_knots:], shape)
+    return SmoothScale(knots, _fit_log(group, y, weight, hats, n_knots), None, shape)
+
+
+def _fit_log(group: Integers, y: Floats, weight: Floats, design: Floats, n_knots: int) -> Floats:
+    """Robust least squares of y = mean of its group + design @ solution."""
+    n_groups, n_terms = int(group.max()) + 1, design.shape[1]
     # neighbouring knots agree to a few per cent unless the data insist
-    second = np.diff(np.eye(n_knots), 2, axis=0) / 0.1 if n_knots > 2 else np.zeros((0, n_knots))
-    level = np.full((1, n_knots), 1e3 / n_knots)
-    solution = np.zeros(n_knots)
+    second = np.zeros((max(n_knots - 2, 0), n_terms))
+    second[:, :n_knots] = np.diff(np.eye(n_knots), 2, axis=0) / 0.1
+    level = np.zeros((1, n_terms))
+    level[0, :n_knots] = 1e3 / n_knots
+    mild = np.eye(n_terms)[n_knots:] / 0.5
+    solution = np.zeros(n_terms)
+    base = weight
     for _ in range(6):
-        total = np.bincount(group, weight, n_groups)
+        total = np.maximum(np.bincount(group, weight, n_groups), 1e-12)
         centred = y - (np.bincount(group, weight * y, n_groups) / total)[group]
-        design = np.empty_like(hats)
-        for k in range(n_knots):
-            mean = np.bincount(group, weight * hats[:, k], n_groups) / total
-            design[:, k] = hats[:, k] - mean[group]
+        mean = np.stack(
+            [np.bincount(group, weight * column, n_groups) / total for column in design.T], axis=1
+        )
         root = np.sqrt(weight)
-        lhs = np.concatenate([design * root[:, None], second, level])
-        rhs = np.concatenate([centred * root, np.zeros(len(second) + 1)])
+        lhs = np.concatenate([(design - mean[group]) * root[:, None], second, level, mild])
+        rhs = np.concatenate([centred * root, np.zeros(len(lhs) - len(centred))])
         solution = np.linalg.lstsq(lhs, rhs, rcond=None)[0]
-        pull = np.abs(centred - design @ solution) * np.sqrt(base)
+        pull = np.abs(centred - (design - mean[group]) @ solution) * np.sqrt(base)
         weight = base * np.minimum(1.0, 2.0 / np.maximum(pull, 1e-9))
-    scale: Floats = np.exp(np.interp(np.arange(n_frames), knots, solution))
-    return scale
+    return solution
+
+
+def _disagreement(group: Integers, y: Floats) -> float:
+    """Median absolute deviation of y from the mean of its group."""
+    count = np.bincount(group)
+    mean = np.bincount(group, y) / np.maximum(count, 1)
+    several = count[group] > 1
+    return float(np.median(np.abs(y - mean[group])[several])) if several.any() else np.inf
 
 
 @dataclass(frozen=True)
@@ -157,7 +224,6 @@ def fit_error_model(group: Integers, intensity: Floats, sigma: Floats) -> ErrorM
 
 
 def _robust_variance(d: Floats) -> float:
-    """Variance with deviations clipped at three times the middle half's spread."""
-    low, high = np.percentile(d, [25, 75])
-    limit = 3 * max((high - low) / 1.349, 1e-6)
-    return float(np.mean(np.clip(d, -limit, limit) ** 2))
+    """Variance of the normal core, from the middle 80 %: tails are outliers, not errors."""
+    low, high = np.percentile(d, [10, 90])
+    return float(((high - low) / 2.5631) ** 2)

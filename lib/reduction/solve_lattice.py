@@ -7,7 +7,7 @@ cell); the distortion and the rotation scale are freed once a lattice symmetry h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -213,7 +213,8 @@ def significant(solution: Solution) -> bool:
 class ChosenLattice:
     """A solution in its conventional setting, and what was considered on the way.
 
-    `lens` tells whether the lens's distortions are refined with it.
+    `lens` tells whether the lens's distortions are refined with it; `primitive` is the
+    solution without symmetry that it came from.
     """
 
     bravais: str
@@ -221,6 +222,7 @@ class ChosenLattice:
     niggli: Cell
     candidates: tuple[LatticeCandidate, ...]
     lens: bool
+    primitive: Solution
     notes: tuple[str, ...]
 
 
@@ -232,12 +234,14 @@ def choose_symmetry(
     n_knots: int = 1,
     tolerance: float = 1.15,
     lens_gain: float = 0.85,
+    allowed: Callable[[LatticeCandidate, Floats], bool] | None = None,
 ) -> ChosenLattice:
     """The highest lattice symmetry under which the spots are explained as well as without.
 
     Each candidate is refined with its constraint and with the lens free; the one of highest
     symmetry whose score is within `tolerance` of the best is taken. The lens is kept free only
-    where that improves the score to less than `lens_gain` of what it is without.
+    where that improves the score to less than `lens_gain` of what it is without. `allowed` may
+    rule out candidates, given their orientation A.
     """
     real = np.linalg.inv(solution.model.orientation).T
     niggli, _ = niggli_reduce(real)
@@ -252,6 +256,8 @@ def choose_symmetry(
             solution.model,
             orientation=_symmetrised(niggli @ candidate.transform, candidate),
         ).with_knots(n_knots)
+        if allowed is not None and not allowed(candidate, start.orientation):
+            continue
         with_lens = _refined_outwards(start, spots, candidate.bravais, lens=True)
         if with_lens is None:
             continue
@@ -268,7 +274,7 @@ def choose_symmetry(
             lens = without is None or with_lens.score < lens_gain * without.score
             return ChosenLattice(
                 candidate.bravais, with_lens if without is None or lens else without,
-                cell_from_real_basis(niggli), candidates, lens, tuple(notes),
+                cell_from_real_basis(niggli), candidates, lens, solution, tuple(notes),
             )  # fmt: skip
     raise ValueError("no lattice candidate could be refined")
 

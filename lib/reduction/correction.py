@@ -1,0 +1,114 @@
+"""Correction: Laue class, scale, error model and outliers of one lattice's intensities.
+
+The step that XDS calls CORRECT: it works on integrated intensities alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..crystal.lattice_symmetry import candidate_operators
+from . import statistics
+from .laue_symmetry import LaueVerdict, laue_verdict
+from .result import Flag, Reflections
+from .scaling import deviations, find_outliers, fit_error_model, fit_scale
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A lattice's reflections after correction.
+
+    Attributes
+    ----------
+    reflections : scaled, with honest sigmas and outliers flagged.
+    frame_scale : (frames,) scale that intensities were divided by.
+    laue : the symmetry that the intensities show.
+    note : what was done, one sentence.
+    """
+
+    reflections: Reflections
+    frame_scale: Floats
+    laue: LaueVerdict
+    note: str
+
+
+def comparable(reflections: Reflections) -> NDArray[np.bool_]:
+    """(n,) reflections whose intensity can be compared with their equivalents'.
+
+    Masked and saturated pixels are left out of the profile fit, which keeps a reflection only
+    where enough of the profile is seen; so such reflections count.
+    """
+    r = reflections
+    usable: NDArray[np.bool_] = (
+        ~r.has(Flag.OVERLAP | Flag.BACKGROUND)
+        & np.isfinite(r.intensity)
+        & (r.sigma > 0)
+        & (r.partiality > 0.7)
+    )
+    return usable
+
+
+def correct(
+    reflections: Reflections,
+    bravais: str,
+    n_frames: int,
+    range_deg: float,
+    shape: tuple[int, int],
+) -> Corrected:
+    """Scale, find outliers and correct the sigmas by the symmetry that the intensities show.
+
+    Parameters
+    ----------
+    reflections : as integrated.
+    bravais : lattice type; its rotations are tried on the intensities.
+    n_frames, range_deg, shape : of the series.
+    """
+    r = reflections
+    clean = comparable(r)
+    verdict = laue_verdict(
+        r.hkl[clean], r.intensity[clean], r.sigma[clean], r.d_A[clean],
+        candidate_operators(bravais),
+    )  # fmt: skip
+    note = (
+        f"intensities obey Laue class {verdict.laue_class}: {verdict.n_seen} of "
+        f"{len(verdict.seen)} rotations of the {bravais} lattice seen"
+    )
+    group = statistics.equivalents(r.hkl, verdict.operators)
+    fitted = fit_scale(
+        group[clean], r.frame[clean], r.row[clean], r.column[clean], r.intensity[clean],
+        r.sigma[clean], n_frames, range_deg, shape,
+    )  # fmt: skip
+    scale = np.ones(n_frames)
+    if fitted is None:
+        note += "; too few equivalents to scale the frames"
+    else:
+        scale = fitted.per_frame(n_frames)
+        at = fitted.at(r.frame, r.row, r.column)
+        names = ("intensity", "sigma", "intensity_sum", "sigma_sum")
+        r = replace(r, **{name: getattr(r, name) / at for name in names})
+        note += f"; frames scaled between {scale.min():.2f} and {scale.max():.2f}"
+        if fitted.log_position is not None:
+            note += ", and by position on the detector"
+    inside = np.flatnonzero(clean)
+    outlier = np.zeros(len(inside), bool)
+    for _ in range(2):
+        kept = inside[~outlier]
+        model = fit_error_model(group[kept], r.intensity[kept], r.sigma[kept])
+        if model is None:
+            return Corrected(r, scale, verdict, note + "; too few equivalents for an error model")
+        mean = deviations(group, r.intensity, r.sigma)[1]
+        sigma = model.sigma(r.sigma, mean)
+        outlier = find_outliers(group[inside], r.intensity[inside], sigma[inside])
+    flags = r.flags.copy()
+    flags[inside[outlier]] |= np.uint32(Flag.OUTLIER)
+    r = replace(r, sigma=sigma, sigma_sum=model.sigma(r.sigma_sum, mean), flags=flags)
+    note += (
+        f"; sigma^2 = {model.a:.2f}^2 (sigma^2 + ({model.b:.3f} I)^2); "
+        f"{int(outlier.sum())} outliers"
+    )
+    return Corrected(r, scale, verdict, note)

@@ -1,0 +1,104 @@
+"""Lattice after lattice, each from the spots that the ones before it leave over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..crystal.lattice_symmetry import reindex_absences, strain_basis
+from .config import ReductionConfig
+from .indexing import BasisSearch
+from .refinement import Model
+from .solve_lattice import (
+    HKL_TOLERANCE,
+    ChosenLattice,
+    Solution,
+    assign_indices,
+    choose_symmetry,
+    refinable,
+    refine_in_stages,
+    search_lattice,
+    significant,
+)
+from .spot_finding import Spots
+
+Progress = Callable[[str, float], None]
+
+
+def find_lattices(
+    model: Model, spots: Spots, config: ReductionConfig, notes: list[str], report: Progress
+) -> list[tuple[ChosenLattice, Spots]]:
+    """Up to `config.max_lattices` lattices, each with the spots it was offered."""
+    search = BasisSearch(min_axis_A=config.min_axis_A, max_axis_A=config.max_axis_A)
+    chosen: list[tuple[ChosenLattice, Spots]] = []
+    rest = spots
+    current = model
+    for number in range(config.max_lattices):
+        report("index", number / config.max_lattices)
+        if len(rest) < 12:
+            break
+        solution = search_lattice(current, rest, search)
+        if number == 0 and config.try_reversed_axis:
+            solution, reversed_axis = _better_sense(current, rest, search, solution)
+            if reversed_axis:
+                notes.append(
+                    "the spots fit a rotation in the opposite sense: axis "
+                    f"{_axis_text(model)} reversed; check the instrument's rotation_axis"
+                )
+        if solution is None or not significant(solution):
+            break
+        if number > 0 and solution.indexed.sum() < max(0.08 * len(spots), 25):
+            break
+        best = choose_symmetry(solution, strongest(rest, 1500))
+        final = _refine_on(best, rest)
+        notes.extend(f"lattice {number + 1}: {note}" for note in best.notes)
+        chosen.append((final, rest))
+        current = replace(
+            final.solution.model, orientation=model.orientation, knots=np.zeros(1),
+            centre_offset_px=final.solution.model.centre_offset_px.mean(axis=0)[None],
+        )  # fmt: skip
+        rest = rest[~indexed_by(final.solution.model, final.bravais, rest)]
+    return chosen
+
+
+def _better_sense(
+    model: Model, spots: Spots, search: BasisSearch, solution: Solution | None
+) -> tuple[Solution | None, bool]:
+    """The solution with the axis as given or reversed, whichever explains the spots better."""
+    axis = np.asarray(model.geometry.axis)
+    flipped = replace(model, geometry=model.geometry.with_(axis=tuple(-axis)))
+    other = search_lattice(flipped, spots, search)
+    if other is not None and (solution is None or other.score < 0.8 * solution.score):
+        return other, True
+    return solution, False
+
+
+def strongest(spots: Spots, n: int) -> Spots:
+    """The n spots with the largest I/sigma, in their order."""
+    order = np.argsort(-(spots.intensity / spots.sigma), kind="stable")[:n]
+    return spots[np.sort(order)]
+
+
+def _refine_on(chosen: ChosenLattice, spots: Spots) -> ChosenLattice:
+    """The chosen lattice refined once more, now on all its spots (at most 6000)."""
+    free, priors = refinable(chosen.bravais, chosen.lens)
+    solution = refine_in_stages(
+        chosen.solution.model, strongest(spots, 6000), free, strain_basis(chosen.bravais),
+        quantiles=(0.7, 1.0, 1.0), priors=priors,
+    )  # fmt: skip
+    return chosen if solution is None else replace(chosen, solution=solution)
+
+
+def indexed_by(model: Model, bravais: str, spots: Spots) -> NDArray[np.bool_]:
+    """Spots with an index within the tolerance that the lattice's centring allows."""
+
+    hkl, deviation, _ = assign_indices(model, spots)
+    indexed: NDArray[np.bool_] = (deviation < HKL_TOLERANCE) & ~reindex_absences(bravais, hkl)
+    return indexed
+
+
+def _axis_text(model: Model) -> str:
+    return "(" + ", ".join(f"{v:.4f}" for v in model.geometry.axis) + ")"
