@@ -37,7 +37,7 @@ class Found:
     ----------
     folder : where they are.
     reader : of the format their suffix names.
-    files : the files; a single one, numbered 1, may be a stack.
+    files : the files; a single one may be a stack.
     notes : what was passed over.
     """
 
@@ -167,8 +167,6 @@ def _frames_in(folder: Path) -> Found | None:
         notes.append(
             f"{len(others)} file(s) not named like {chosen[0].path.name} were passed over: {names}"
         )
-    if len(chosen) == 1:
-        chosen = [FrameFile(chosen[0].path, 1)]
     return Found(folder, reader, tuple(chosen), tuple(notes))
 
 

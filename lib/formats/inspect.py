@@ -155,9 +155,8 @@ def _inspect(file: FrameFile, reader: Reader) -> InspectedFile | UserError:
             raise ValueError(f"truncated: {len(highest)} of {header.n_frames} frames")
     except Exception as error:  # any fault of a foreign file
         return _fault(file.path, error)
-    return InspectedFile(
-        file.path, file.number, header, digest, np.array(highest), np.array(lowest)
-    )
+    number = file.number if header.n_frames == 1 else 1  # frames of a stack count from 1
+    return InspectedFile(file.path, number, header, digest, np.array(highest), np.array(lowest))
 
 
 def _fault(path: Path, error: Exception) -> UserError:

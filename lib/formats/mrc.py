@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mrcfile
 import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE, get_ext_header_dtype
 
 from ..errors import UserError
 from ..instrument import SeriesMetadata
@@ -37,23 +35,30 @@ def sniff(head: bytes) -> bool:
 
 
 def read_header(path: Path) -> FrameHeader:
-    """Layout of an MRC file and what an FEI extended header states."""
-    with _opened(path, header_only=True) as mrc:
-        header = mrc.header
-        mode = int(header.mode)
-        if mode not in _MODES:
-            raise ValueError(f"mode {mode}, expected one of {', '.join(map(str, _MODES))}")
-        dtype = np.dtype(_MODES[mode]).newbyteorder(header.mode.dtype.byteorder)
-        columns, rows, n_frames = int(header.nx), int(header.ny), int(header.nz)
-        if min(columns, rows, n_frames) < 1:
-            raise ValueError(f"{n_frames} frames of {rows} x {columns}, expected more than 0")
-        offset = 1024 + int(header.nsymbt)
-        stamp, kind = bytes(header.map) + bytes(header.machst), bytes(header.exttyp)
-        extended = mrc.indexed_extended_header if kind in {b"FEI1", b"FEI2"} else None
+    """Layout of an MRC file and what an FEI extended header states.
+
+    The header is read with mrcfile's own layout of it, but not by mrcfile, whose permissive
+    reading warns about files like instamatic's.
+    """
+    with path.open("rb") as file:
+        head = file.read(1024)
+        if len(head) < 1024:
+            raise ValueError(f"truncated: {len(head)} bytes, an MRC header has 1024")
+        order: Literal["<", ">"] = ">" if head[212:214] == b"\x11\x11" else "<"
+        header = np.frombuffer(head, HEADER_DTYPE.newbyteorder(order))[0]
+        extended = file.read(max(0, int(header["nsymbt"])))
+    mode = int(header["mode"])
+    if mode not in _MODES:
+        raise ValueError(f"mode {mode}, expected one of {', '.join(map(str, _MODES))}")
+    dtype = np.dtype(_MODES[mode]).newbyteorder(order)
+    columns, rows, n_frames = (int(header[key]) for key in ("nx", "ny", "nz"))
+    if min(columns, rows, n_frames) < 1:
+        raise ValueError(f"{n_frames} frames of {rows} x {columns}, expected more than 0")
+    offset = 1024 + len(extended)
     check_size(path, offset + n_frames * rows * columns * dtype.itemsize)
-    metadata, starts = _fei(extended, n_frames)
+    metadata, starts = _fei(bytes(header["exttyp"]), extended, order, n_frames)
     notes: tuple[str, ...] = ()
-    if _is_instamatic(stamp):
+    if _is_instamatic(head[208:216]):
         notes = ("the MRC files are instamatic's, stored upside down; rows were put back",)
     return FrameHeader((rows, columns), dtype, n_frames, offset, metadata, starts, notes)
 
@@ -75,35 +80,38 @@ def _is_instamatic(stamp: bytes) -> bool:
     return stamp[:4].rstrip(b"\0 ") == b"MAP" and stamp[4:8] == b"\x00\x00\x41\x44"
 
 
-@contextmanager
-def _opened(path: Path, header_only: bool) -> Iterator[Any]:
-    with warnings.catch_warnings():  # permissive reading warns of what is checked here
-        warnings.simplefilter("ignore")
-        with mrcfile.open(path, permissive=True, header_only=header_only) as mrc:
-            if mrc.header is None:
-                raise ValueError("truncated: no MRC header")
-            yield mrc
-
-
-def _fei(extended: Any, n_frames: int) -> tuple[SeriesMetadata, tuple[float, ...]]:
+def _fei(
+    kind: bytes, extended: bytes, order: Literal["<", ">"], n_frames: int
+) -> tuple[SeriesMetadata, tuple[float, ...]]:
     """Voltage, camera length, pixel size and tilt of an FEI1 or FEI2 extended header.
 
     Fields are in volts, metres, 1/m (of a pixel, in diffraction) and degrees.
     """
-    if extended is None or len(extended) == 0:
+    if kind not in {b"FEI1", b"FEI2"}:
         return SeriesMetadata(), ()
+    layout = get_ext_header_dtype(kind, order)
+    if len(extended) < layout.itemsize:
+        return SeriesMetadata(), ()
+    # each frame's record says how long it is, and may be longer than we know it
+    step = int(np.frombuffer(extended, layout, 1)[0]["Metadata size"])
+    if not layout.itemsize <= step <= len(extended):
+        step = layout.itemsize
+    n_records = (len(extended) - layout.itemsize) // step + 1
+    records = np.ndarray((n_records,), layout, extended, 0, (step,))
 
     def first(name: str, scale: float) -> float | None:
-        value = float(extended[name][0]) * scale if name in extended.dtype.names else 0.0
+        value = float(records[name][0]) * scale
         return value if np.isfinite(value) and value > 0 else None
 
-    camera_length = first("Camera length", 1e3)
-    tilt = extended["Alpha tilt"][:n_frames]
+    per_A_per_px = first("Pixel size X", 1e-10)
+    if per_A_per_px is not None and not 1e-6 < per_A_per_px < 1:
+        per_A_per_px = None  # metres of an image, not 1/m of a diffraction pattern
+    tilt = records["Alpha tilt"][:n_frames]
     turns = len(tilt) == n_frames and (n_frames == 1 or np.any(np.diff(tilt) != 0))
     return SeriesMetadata(
         voltage_kV=first("HT", 1e-3),
-        camera_length_mm=camera_length,
-        per_A_per_px=first("Pixel size X", 1e-10) if camera_length else None,
+        camera_length_mm=first("Camera length", 1e3),
+        per_A_per_px=per_A_per_px,
         exposure_s=first("Integration time", 1.0),
     ), tuple(float(angle) for angle in tilt) if turns else ()
 

@@ -75,9 +75,7 @@ def test_turning_keeps_its_sense_between_xds_and_dials() -> None:
 
 def test_rotation_is_right_handed() -> None:
     # a quarter turn about z takes x to y (columns to rows)
-    np.testing.assert_allclose(
-        rotation_about([0, 0, 1], 90.0) @ [1, 0, 0], [0, 1, 0], atol=1e-15
-    )
+    np.testing.assert_allclose(rotation_about([0, 0, 1], 90.0) @ [1, 0, 0], [0, 1, 0], atol=1e-15)
 
 
 def test_to_beam_frame() -> None:
@@ -113,7 +111,12 @@ def test_distortion_refuses(ratio: float) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"wavelength_A": 0.0}, {"distance_mm": -1.0}, {"pixel_size_mm": math.inf}, {"axis": (0, 0, 0)}],
+    [
+        {"wavelength_A": 0.0},
+        {"distance_mm": -1.0},
+        {"pixel_size_mm": math.inf},
+        {"axis": (0, 0, 0)},
+    ],
 )
 def test_geometry_refuses(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -18,7 +18,8 @@ SHAPE = (20, 30)
 
 def _pixels(number: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
     """Counts of a frame, different in each frame and each pixel."""
-    return np.random.default_rng(number).integers(1, 4000, shape).astype(np.uint16)
+    counts = np.random.default_rng(number).exponential(300, shape)
+    return np.clip(counts + 1, 1, 10000).astype(np.uint16)
 
 
 def _smv_bytes(number: int, dtype: str = "<u2", **changes: str | None) -> bytes:
@@ -58,22 +59,22 @@ def _smv_folder(folder: Path, numbers: object = range(1, 11), **changes: str | N
 
 
 # Functions as fixtures, since test folders are no packages to import from.
-@pytest.fixture()
+@pytest.fixture
 def pixels() -> Callable[..., np.ndarray]:
     return _pixels
 
 
-@pytest.fixture()
+@pytest.fixture
 def smv_bytes() -> Callable[..., bytes]:
     return _smv_bytes
 
 
-@pytest.fixture()
+@pytest.fixture
 def smv_folder() -> Callable[..., Path]:
     return _smv_folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def instrument() -> Instrument:
     return Instrument(
         name="bench",
@@ -88,7 +89,7 @@ def instrument() -> Instrument:
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_series() -> Callable[..., RotationSeries]:
     def make(
         numbers: object = range(1, 11), shape: tuple[int, int] = SHAPE, **changes: object

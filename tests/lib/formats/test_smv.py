@@ -15,7 +15,7 @@ from ewaldflow.lib.series.rotation_series import RotationSeries
 Header = Callable[..., FrameHeader]
 
 
-@pytest.fixture()
+@pytest.fixture
 def header(tmp_path: Path, smv_bytes: Callable[..., bytes]) -> Header:
     def read(dtype: str = "<u2", **changes: str | None) -> FrameHeader:
         path = tmp_path / "00001.img"
