@@ -49,6 +49,8 @@ def report_artefact(reduction_ref: str, store: Path, flow_run: str | None = None
             Input.from_artefact("reduction", source),
             Input.from_artefact("series", series_artefact),
         ),
+        # Equal results of other settings are other reports, since these tell the settings.
+        configuration={"reduction_key": source.manifest.key},
     )
     if found := kept.find(recipe):
         return found.ref

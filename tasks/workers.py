@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -24,7 +25,10 @@ def workers(n: int) -> Iterator[str | None]:
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=n, threads_per_worker=1, dashboard_address=None, silence_logs="error"
+        n_workers=n,
+        threads_per_worker=1,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.ERROR,
     ) as cluster:
         yield cluster.scheduler_address
 

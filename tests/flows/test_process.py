@@ -1,0 +1,55 @@
+"""The whole way, once: simulated frames on disk, through Prefect, to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from ewaldflow.flows.demo import demo
+from ewaldflow.flows.process import process
+from ewaldflow.lib.artefacts import ArtefactStore
+from ewaldflow.tasks.simulate import FRAMES, NAME
+
+
+@pytest.fixture(scope="session")
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.mark.usefixtures("prefect")
+def test_from_frames_to_report_and_one_bad_series_harms_no_other(tmp_path: Path) -> None:
+    store = tmp_path / "runs"
+    kept = ArtefactStore(store)
+    (done,) = demo(store, seed=1).processed.outcomes
+    assert done.reason == ""
+    assert done.headline is not None
+    assert done.headline.n_lattices == 1
+    assert done.headline.indexed_percent > 95
+    assert not done.reused
+    assert (kept.folder(done.report) / "files" / "report.html").stat().st_size > 100_000
+    assert (kept.folder(done.reduction) / "files" / "XDS_ASCII.HKL").exists()
+    run = kept.get(done.reduction).manifest.flow_run_id
+    assert run
+    assert kept.get(done.report).manifest.flow_run_id == run
+
+    # Again, with a folder of nothing, a lost one and one that lies: the first is there already.
+    frames = kept.get(f"simulation/{NAME}").files / FRAMES
+    empty, lost, liar = tmp_path / "empty", tmp_path / "lost", tmp_path / "liar"
+    empty.mkdir()
+    liar.mkdir()
+    (liar / "frame_0001.img").write_bytes(b"this is no SMV frame" * 100)
+    again = process([empty, frames, lost, liar], store, instrument="twin", session="four")
+    bad, good, gone, false = again.outcomes
+    assert good.reused
+    assert (good.report, good.reduction) == (done.report, done.reduction)
+    for one, path in ((bad, empty), (gone, lost), (false, liar)):
+        assert str(path) in one.reason
+        assert "\n" not in one.reason
+        assert one.report == ""
+    page = (kept.folder(again.session) / "files" / "index.html").read_text(encoding="utf-8")
+    assert "3 of 4 series could not be processed" in page
+    assert not list(kept.verify())
