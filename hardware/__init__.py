@@ -1,1 +1,1 @@
-"""Microscope and camera protocols, their adapters and the safety guard."""
+"""Microscope and camera protocols, their adapters and the safety guard (none yet)."""
