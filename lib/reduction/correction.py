@@ -14,7 +14,7 @@ from ..crystal.lattice_symmetry import candidate_operators
 from . import statistics
 from .laue_symmetry import LaueVerdict, laue_verdict
 from .result import Flag, Reflections
-from .scaling import deviations, find_outliers, fit_error_model, fit_scale
+from .scaling import deviations, find_outliers, fit_error_model, smooth_scale
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +58,6 @@ def correct(
     bravais: str,
     n_frames: int,
     range_deg: float,
-    shape: tuple[int, int],
 ) -> Corrected:
     """Scale, find outliers and correct the sigmas by the symmetry that the intensities show.
 
@@ -66,7 +65,7 @@ def correct(
     ----------
     reflections : as integrated.
     bravais : lattice type; its rotations are tried on the intensities.
-    n_frames, range_deg, shape : of the series.
+    n_frames, range_deg : of the series.
     """
     r = reflections
     clean = comparable(r)
@@ -79,21 +78,17 @@ def correct(
         f"{len(verdict.seen)} rotations of the {bravais} lattice seen"
     )
     group = statistics.equivalents(r.hkl, verdict.operators)
-    fitted = fit_scale(
-        group[clean], r.frame[clean], r.row[clean], r.column[clean], r.intensity[clean],
-        r.sigma[clean], n_frames, range_deg, shape,
-    )  # fmt: skip
-    scale = np.ones(n_frames)
-    if fitted is None:
+    scale = smooth_scale(
+        group[clean], r.frame[clean], r.intensity[clean], r.sigma[clean], n_frames, range_deg
+    )
+    if scale is None:
+        scale = np.ones(n_frames)
         note += "; too few equivalents to scale the frames"
     else:
-        scale = fitted.per_frame(n_frames)
-        at = fitted.at(r.frame, r.row, r.column)
+        at = np.interp(r.frame, np.arange(n_frames), scale)
         names = ("intensity", "sigma", "intensity_sum", "sigma_sum")
         r = replace(r, **{name: getattr(r, name) / at for name in names})
         note += f"; frames scaled between {scale.min():.2f} and {scale.max():.2f}"
-        if fitted.log_position is not None:
-            note += ", and by position on the detector"
     inside = np.flatnonzero(clean)
     outlier = np.zeros(len(inside), bool)
     for _ in range(2):
@@ -108,7 +103,7 @@ def correct(
     flags[inside[outlier]] |= np.uint32(Flag.OUTLIER)
     r = replace(r, sigma=sigma, sigma_sum=model.sigma(r.sigma_sum, mean), flags=flags)
     note += (
-        f"; sigma^2 = {model.a:.2f}^2 (sigma^2 + ({model.b:.3f} I)^2); "
+        f"; sigma^2 = {model.a:.2f}^2 (sigma^2 + {model.c:.3g} I + ({model.b:.3f} I)^2); "
         f"{int(outlier.sum())} outliers"
     )
     return Corrected(r, scale, verdict, note)

@@ -42,7 +42,6 @@ class LatticePlan:
     predictions, slices : its reflections and their shoeboxes.
     rocking : first guess of the rocking width.
     core_px : radius of the summation area.
-    shape : of the detector.
     """
 
     chosen: ChosenLattice
@@ -52,7 +51,6 @@ class LatticePlan:
     slices: Slices
     rocking: RockingCurve
     core_px: float
-    shape: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def plan_lattice(
         half=int(np.ceil(core)) + 3, reach=REACH,
     )  # fmt: skip
     return LatticePlan(
-        chosen, offered, own, predictions, slices, rocking, core, series.shape
+        chosen, offered, own, predictions, slices, rocking, core
     )  # fmt: skip
 
 
@@ -176,7 +174,7 @@ def _integrate(
             model, predictions, plan.slices, integrated.rocking, plan.core_px, n_frames
         )
     range_deg = abs(model.angle_step_deg) * n_frames
-    corrected = correct(integrated.reflections, chosen.bravais, n_frames, range_deg, plan.shape)
+    corrected = correct(integrated.reflections, chosen.bravais, n_frames, range_deg)
     return IntegratedLattice(plan, chosen, refined, integrated, corrected, ())
 
 

@@ -5,8 +5,10 @@ intensities a smooth scale is linear, and the unknown mean of each set of equiva
 when every set is centred on its own mean (Fox & Holmes, Acta Cryst. 20 (1966) 886, solved
 exactly).
 
-Errors: ``sigma'^2 = a^2 (sigma^2 + (b I)^2)`` with a and b such that the normalised deviations
-of equivalents have unit variance at every intensity (as XDS and Aimless).
+Errors: ``sigma'^2 = a^2 (sigma^2 + c I + (b I)^2)`` with coefficients such that the normalised
+deviations of equivalents have unit variance at every intensity (Evans, Acta Cryst. D62 (2006)
+72, eq. 11). The linear term is what multiple scattering leaves: amplitudes interfere, so the
+error of I goes with its square root.
 """
 
 from __future__ import annotations
@@ -28,66 +30,22 @@ _LOG_ERROR = 0.15
 OUTLIER_SIGMA = 4.0
 
 
-@dataclass(frozen=True)
-class SmoothScale:
-    """Scale of a series: a function of the frame and, where that helps, of the detector position.
-
-    Attributes
-    ----------
-    knots : (k,) frame positions.
-    log_scale : (k,) logarithm of the scale at the knots, piecewise linear between.
-    log_position : (5,) coefficients of x, y, x^2, xy, y^2 with (x, y) = (column, row) from the
-        detector's middle in units of half its size; None where the position plays no part.
-    shape : (rows, columns) of the detector.
-    """
-
-    knots: Floats
-    log_scale: Floats
-    log_position: Floats | None
-    shape: tuple[int, int]
-
-    def per_frame(self, n_frames: int) -> Floats:
-        """(n_frames,) scale at the detector's mean position."""
-        scale: Floats = np.exp(np.interp(np.arange(n_frames), self.knots, self.log_scale))
-        return scale
-
-    def at(self, frame: Floats, row: Floats, column: Floats) -> Floats:
-        """(n,) scale of reflections, by which their intensities are to be divided."""
-        log = np.interp(frame, self.knots, self.log_scale)
-        if self.log_position is not None:
-            log = log + _position_terms(row, column, self.shape) @ self.log_position
-        scale: Floats = np.exp(log)
-        return scale
-
-
-def _position_terms(row: Floats, column: Floats, shape: tuple[int, int]) -> Floats:
-    y = 2 * np.asarray(row, float) / shape[0] - 1
-    x = 2 * np.asarray(column, float) / shape[1] - 1
-    return np.stack([x, y, x * x, x * y, y * y], axis=1)
-
-
-def fit_scale(
+def smooth_scale(
     group: Integers,
     frame: Floats,
-    row: Floats,
-    column: Floats,
     intensity: Floats,
     sigma: Floats,
     n_frames: int,
     range_deg: float,
-    shape: tuple[int, int],
-) -> SmoothScale | None:
-    """Scale from equivalents, mean logarithm 0; None where equivalents are too few.
-
-    The dependence on the detector position (absorption, a tilted plate, the camera's response)
-    is kept only if, fitted on half of the sets of equivalents, it makes the other half agree
-    better: few data can be made to agree by anything.
+) -> Floats | None:
+    """Relative scale of each frame, mean logarithm 0; None where equivalents are too few.
 
     Parameters
     ----------
     group : (n,) which reflections are equivalent.
-    frame, row, column, intensity, sigma : (n,) of each reflection.
-    n_frames, range_deg, shape : of the series.
+    frame : (n,) frame position.
+    intensity, sigma : (n,).
+    n_frames, range_deg : of the series.
     """
     n_knots = int(np.clip(round(range_deg / _KNOT_DEG) + 1, 2, 25))
     use = intensity > 4 * sigma
@@ -96,69 +54,45 @@ def fit_scale(
     if use.sum() < 10 * n_knots:
         return None
     group = np.unique(group[use], return_inverse=True)[1]
+    n_groups = int(group.max()) + 1
     knots = np.linspace(0, n_frames - 1, n_knots)
     hats = np.stack([np.interp(frame[use], knots, unit) for unit in np.eye(n_knots)], axis=1)
-    terms = _position_terms(row[use], column[use], shape)
     y = np.log(intensity[use])
-    weight = 1 / ((sigma[use] / intensity[use]) ** 2 + _LOG_ERROR**2)
-
-    both = np.concatenate([hats, terms - terms.mean(axis=0)], axis=1)
-    half = group % 2 == 0
-    spread = []
-    for design in (hats, both):
-        trained = _fit_log(group[half], y[half], weight[half], design[half], n_knots)
-        spread.append(_disagreement(group[~half], y[~half] - design[~half] @ trained))
-    if spread[1] < 0.98 * spread[0]:
-        solution = _fit_log(group, y, weight, both, n_knots)
-        shift = float(terms.mean(axis=0) @ solution[n_knots:])
-        return SmoothScale(knots, solution[:n_knots] - shift, solution[n_knots:], shape)
-    return SmoothScale(knots, _fit_log(group, y, weight, hats, n_knots), None, shape)
-
-
-def _fit_log(group: Integers, y: Floats, weight: Floats, design: Floats, n_knots: int) -> Floats:
-    """Robust least squares of y = mean of its group + design @ solution."""
-    n_groups, n_terms = int(group.max()) + 1, design.shape[1]
+    base = 1 / ((sigma[use] / intensity[use]) ** 2 + _LOG_ERROR**2)
     # neighbouring knots agree to a few per cent unless the data insist
-    second = np.zeros((max(n_knots - 2, 0), n_terms))
-    second[:, :n_knots] = np.diff(np.eye(n_knots), 2, axis=0) / 0.1
-    level = np.zeros((1, n_terms))
-    level[0, :n_knots] = 1e3 / n_knots
-    mild = np.eye(n_terms)[n_knots:] / 0.5
-    solution = np.zeros(n_terms)
-    base = weight
+    second = np.diff(np.eye(n_knots), 2, axis=0) / 0.1 if n_knots > 2 else np.zeros((0, n_knots))
+    level = np.full((1, n_knots), 1e3 / n_knots)
+    weight = base
+    solution = np.zeros(n_knots)
     for _ in range(6):
         total = np.maximum(np.bincount(group, weight, n_groups), 1e-12)
         centred = y - (np.bincount(group, weight * y, n_groups) / total)[group]
         mean = np.stack(
-            [np.bincount(group, weight * column, n_groups) / total for column in design.T], axis=1
+            [np.bincount(group, weight * column, n_groups) / total for column in hats.T], axis=1
         )
+        design = hats - mean[group]
         root = np.sqrt(weight)
-        lhs = np.concatenate([(design - mean[group]) * root[:, None], second, level, mild])
-        rhs = np.concatenate([centred * root, np.zeros(len(lhs) - len(centred))])
+        lhs = np.concatenate([design * root[:, None], second, level])
+        rhs = np.concatenate([centred * root, np.zeros(len(second) + 1)])
         solution = np.linalg.lstsq(lhs, rhs, rcond=None)[0]
-        pull = np.abs(centred - (design - mean[group]) @ solution) * np.sqrt(base)
+        pull = np.abs(centred - design @ solution) * np.sqrt(base)
         weight = base * np.minimum(1.0, 2.0 / np.maximum(pull, 1e-9))
-    return solution
-
-
-def _disagreement(group: Integers, y: Floats) -> float:
-    """Median absolute deviation of y from the mean of its group."""
-    count = np.bincount(group)
-    mean = np.bincount(group, y) / np.maximum(count, 1)
-    several = count[group] > 1
-    return float(np.median(np.abs(y - mean[group])[several])) if several.any() else np.inf
+    scale: Floats = np.exp(np.interp(np.arange(n_frames), knots, solution))
+    return scale
 
 
 @dataclass(frozen=True)
 class ErrorModel:
-    """sigma'^2 = a^2 (sigma^2 + (b I)^2)."""
+    """sigma'^2 = a^2 (sigma^2 + c I + (b I)^2)."""
 
     a: float = 1.0
     b: float = 0.0
+    c: float = 0.0
 
     def sigma(self, sigma: Floats, intensity: Floats) -> Floats:
         """Corrected standard deviations; `intensity` should be the mean of the equivalents."""
-        corrected: Floats = self.a * np.hypot(sigma, self.b * np.maximum(intensity, 0))
+        i = np.maximum(intensity, 0)
+        corrected: Floats = self.a * np.sqrt(sigma**2 + self.c * i + (self.b * i) ** 2)
         return corrected
 
 
@@ -205,22 +139,26 @@ def fit_error_model(group: Integers, intensity: Floats, sigma: Floats) -> ErrorM
     order = np.argsort(mean[known])
     bins = np.array_split(np.flatnonzero(known)[order], int(np.clip(known.sum() // 50, 2, 12)))
 
+    unit = float(np.median(np.abs(mean[known])))
+
+    def model_of(p: Floats) -> ErrorModel:
+        return ErrorModel(float(np.exp(p[0])), abs(float(p[1])), float(p[2] ** 2) * unit)
+
     def misfit(p: Floats) -> float:
-        model = ErrorModel(float(np.exp(p[0])), abs(float(p[1])))
-        d, _ = deviations(group, intensity, model.sigma(sigma, mean))
-        # bins of strong and weak reflections should both come out at one
+        d, _ = deviations(group, intensity, model_of(p).sigma(sigma, mean))
+        # bins of strong and weak reflections should all come out at one
         chi2 = np.array([_robust_variance(d[b]) for b in bins])
         return float(np.sum(np.log(np.maximum(chi2, 1e-6)) ** 2) + (p[0] / 0.5) ** 2)
 
     best = min(
         (
-            minimize(misfit, np.array([0.0, b0]), method="Nelder-Mead",
-                     options={"xatol": 1e-3, "fatol": 1e-3, "maxfev": 150})
-            for b0 in (0.02, 0.2)
+            minimize(misfit, np.array(start), method="Nelder-Mead",
+                     options={"xatol": 1e-3, "fatol": 1e-3, "maxfev": 200})
+            for start in ((0.0, 0.02, 0.02), (0.0, 0.2, 0.2))
         ),
         key=lambda s: s.fun,
     )  # fmt: skip
-    return ErrorModel(float(np.exp(best.x[0])), abs(float(best.x[1])))
+    return model_of(best.x)
 
 
 def _robust_variance(d: Floats) -> float:
