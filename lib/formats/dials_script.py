@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
 from ..geometry import centre_to_corner, to_dials_frame
 from ..series.rotation_series import RotationSeries
 from .mask import rectangles
 from .source import runs
-from .write import untold
+from .write import even_step_deg, untold
 
 
 def write_dials_script(
@@ -44,9 +43,7 @@ def write_dials_script(
     ------
     UserError : no frames, or nothing rotates.
     """
-    width = float(np.median(series.angle_width_deg)) if len(series) else 0.0
-    if width == 0:
-        raise UserError(series.name, "no rotation", "frames that rotate", "use others")
+    width = even_step_deg(series)
     notes = untold(series, "DIALS")
     geometry = series.geometry
     axis = to_dials_frame(geometry.axis) * np.sign(width)

@@ -153,6 +153,22 @@ def numbered_from_one(series: RotationSeries) -> list[str]:
     return [] if first == 1 else [f"frame {first} is number 1 in the stack"]
 
 
+def even_step_deg(series: RotationSeries) -> float:
+    """The one angle per frame number that other programs take: the mean over the series.
+
+    Raises
+    ------
+    UserError : nothing rotates.
+    """
+    step = float(np.median(series.angle_width_deg)) if len(series) else 0.0
+    if len(series) > 1:
+        turned = series.angle_start_deg[-1] - series.angle_start_deg[0]
+        step = float(turned / (series.frame_number[-1] - series.frame_number[0]))
+    if step == 0:
+        raise UserError(series.name, "no rotation", "frames that rotate", "use others")
+    return step
+
+
 def untold(series: RotationSeries, program: str) -> list[str]:
     """What another program cannot be told about a series in its input file."""
     geometry, notes = series.geometry, []

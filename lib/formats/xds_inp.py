@@ -17,7 +17,7 @@ from ..geometry import centre_from_xds, centre_to_xds, to_beam_frame
 from ..series.rotation_series import RotationSeries
 from .mask import rectangles
 from .source import Sidecar, runs, stated
-from .write import untold
+from .write import even_step_deg, untold
 
 NAME = "XDS.INP"
 _KEYWORD = re.compile(r"([A-Z][A-Z0-9_'()/.-]*)=")
@@ -171,9 +171,7 @@ def write_xds_inp(
     """
     if len(series) == 0 or series.frame_number[-1] < 1:
         raise UserError(series.name, "no frame numbered 1 or more", "some", "renumber the frames")
-    width = float(np.median(series.angle_width_deg))
-    if width == 0:
-        raise UserError(series.name, "frames without rotation", "a rotation series", "use others")
+    width = even_step_deg(series)
     geometry = series.geometry
     first, last = max(1, int(series.frame_number[0])), int(series.frame_number[-1])
     where = int(np.searchsorted(series.frame_number, first))
@@ -242,8 +240,8 @@ def _untold(series: RotationSeries, first: int, kind: str) -> tuple[str, ...]:
     notes += untold(series, "XDS")
     if series.frame_number[0] < first:
         notes.append(f"frames before number {first} are left out: XDS counts from 1")
-    step = series.angle_width_deg
-    predicted = series.angle_start_deg[0] + step[0] * (series.frame_number - series.frame_number[0])
-    if np.max(np.abs(predicted - series.angle_start_deg)) > 0.1 * abs(step[0]):
-        notes.append("the angles are not evenly spaced; XDS is told their median step")
+    step = even_step_deg(series)
+    predicted = series.angle_start_deg[0] + step * (series.frame_number - series.frame_number[0])
+    if np.max(np.abs(predicted - series.angle_start_deg)) > 0.1 * abs(step):
+        notes.append("the angles are not evenly spaced; XDS is told their mean step")
     return tuple(notes)

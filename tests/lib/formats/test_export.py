@@ -118,7 +118,7 @@ def test_the_script_by_hand(tmp_path: Path, make_series: Make) -> None:
     assert "elliptical" in notes[0]
     assert "# NOTE: the elliptical" in path.read_text()
     with pytest.raises(UserError, match="rotation"):
-        write_dials_script(series.with_(angle_width_deg=np.zeros(5)), path)
+        write_dials_script(series.with_(angle_start_deg=np.zeros(5)), path)
 
 
 @pytest.mark.skipif(shutil.which("dials.import") is None, reason="DIALS is not installed")

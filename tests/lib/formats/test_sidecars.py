@@ -243,7 +243,7 @@ def test_write_xds_inp_says_what_xds_cannot_be_told(
         assert words in notes
         assert words in path.read_text()
     with pytest.raises(UserError, match="rotation"):
-        write_xds_inp(series.with_(angle_width_deg=np.zeros(3)), path)
+        write_xds_inp(series.with_(angle_start_deg=np.zeros(3)), path)
     with pytest.raises(UserError, match="numbered 1 or more"):
         write_xds_inp(series.select(slice(0, 1)), path)
 
