@@ -12,6 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ... import __version__
+
 _PACKAGES = (
     *("numpy", "scipy", "numba", "scikit-image", "torch", "zarr", "numcodecs", "dask"),
     *("distributed", "prefect", "pydantic", "gemmi", "pyFAI"),
@@ -42,10 +44,9 @@ class CodeVersion(BaseModel):
 def code_version() -> CodeVersion:
     """The version of the code of this process, as it stood when first asked."""
     library = Path(__file__).resolve().parents[1]
-    version = importlib.metadata.version("ewaldflow")
     commit, dirty = _git_state(library.parent)
-    digest = hashlib.sha256(f"{version}\n{source_digest(library)}".encode()).hexdigest()
-    return CodeVersion(version=version, digest=digest, git_commit=commit, git_dirty=dirty)
+    digest = hashlib.sha256(f"{__version__}\n{source_digest(library)}".encode()).hexdigest()
+    return CodeVersion(version=__version__, digest=digest, git_commit=commit, git_dirty=dirty)
 
 
 def source_digest(folder: Path) -> str:

@@ -80,15 +80,16 @@ def take_lock(path: Path) -> int:
     return handle
 
 
-def take_free_lock(path: Path) -> int | None:
-    """The same for an existing lock, without waiting: None if a living process holds it."""
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock `path`. OSError if there is no such file."""
     handle = os.open(path, os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        return True
+    finally:
         os.close(handle)
-        return None
-    return handle
+    return False
 
 
 @contextmanager
@@ -103,14 +104,15 @@ def locked(path: Path) -> Iterator[None]:
 
 def remove_staged(folder: Path) -> None:
     """Delete a draft's folder, its lock last: until then nobody takes it for abandoned."""
-    with suppress(FileNotFoundError):  # someone may be deleting the same
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            elif entry.name != "lock":
-                entry.unlink()
-        (folder / "lock").unlink(missing_ok=True)
-        folder.rmdir()
+    while folder.exists():
+        with suppress(FileNotFoundError):  # another `gc` may be deleting the same
+            for entry in folder.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                elif entry.name != "lock":
+                    entry.unlink()
+            (folder / "lock").unlink(missing_ok=True)
+            folder.rmdir()
 
 
 @contextmanager

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .artefact import REPAIR, Artefact, damaged, open_artefact
-from .durable import (
-    explained,
-    locked,
-    remove_staged,
-    sha256_file,
-    take_free_lock,
-    take_lock,
-    tree_sizes,
-)
+from .durable import explained, is_held, locked, remove_staged, sha256_file, tree_sizes
 from .manifest import MANIFEST, Manifest, read_manifest, tree_digest
 
 if TYPE_CHECKING:
@@ -165,33 +155,31 @@ def collect_garbage(store: ArtefactStore, *, dry_run: bool = True, keep: int = 1
     if keep < 1:
         raise ValueError(f"keep: found {keep}, expected at least 1")
     store.refs()  # says if this is no store
-    with explained(store.root), ExitStack() as locks:
-        doomed: list[Path] = []
-        try:
-            with locked(store.lock):
-                removals, reading = _drafts(store, locks)
-                doomed += [removal.path for removal in removals]
-                versions = _unneeded(store, keep, reading)
-                if versions and not dry_run:
-                    doomed.append(_withdraw(store, versions, locks))
-        finally:
-            if not dry_run:
-                for path in doomed:
-                    remove_staged(path)
-    return removals + versions
+    with explained(store.root):
+        # Deleting takes long and is done without the lock, for nobody else wants these.
+        with locked(store.lock):
+            drafts, _ = _drafts(store)
+        if not dry_run:
+            for removal in drafts:
+                remove_staged(removal.path)
+        with locked(store.lock):
+            _, reading = _drafts(store)
+            versions = _unneeded(store, keep, reading)
+            withdrawn = _withdraw(store, versions) if versions and not dry_run else None
+        if withdrawn:
+            remove_staged(withdrawn)
+    return drafts + versions
 
 
-def _drafts(store: ArtefactStore, locks: ExitStack) -> tuple[list[Removal], set[str]]:
-    # Drafts of dead writers, whose locks are now ours; and what the living ones read.
+def _drafts(store: ArtefactStore) -> tuple[list[Removal], set[str]]:
+    # The drafts of dead writers, and what the living ones read.
     dead, reading = [], set()
     for folder in sorted(store.staging.glob("*")):
         lock = folder / "lock"
         try:
-            handle = take_free_lock(lock)
-            if handle is None:
-                reading |= set(json.loads(lock.read_text() or "[]"))
+            if is_held(lock):
+                reading |= set(json.loads(lock.read_text()))
                 continue
-            locks.callback(os.close, handle)
         except FileNotFoundError:
             pass  # ended before it could lock, or after it had cleaned up
         dead.append(Removal(folder, _size(folder), "its writer ended before publishing it"))
@@ -226,14 +214,13 @@ def _unneeded(store: ArtefactStore, keep: int, reading: set[str]) -> list[Remova
     return [Removal(folder, _size(folder), reason) for folder in folders]
 
 
-def _withdraw(store: ArtefactStore, versions: list[Removal], locks: ExitStack) -> Path:
-    # A draft folder of our own, so that the next `gc` finishes the work if we are killed.
-    bin_ = store.staging / uuid.uuid4().hex
-    bin_.mkdir()
-    locks.callback(os.close, take_lock(bin_ / "lock"))
+def _withdraw(store: ArtefactStore, versions: list[Removal]) -> Path:
+    # Looks like the draft of a dead writer, so the next `gc` goes on if this one is ended.
+    folder = store.staging / uuid.uuid4().hex
+    folder.mkdir()
     for number, removal in enumerate(versions):
-        removal.path.rename(bin_ / str(number))
-    return bin_
+        removal.path.rename(folder / str(number))
+    return folder
 
 
 def _size(folder: Path) -> int:

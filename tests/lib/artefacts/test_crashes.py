@@ -2,10 +2,14 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 
+from ewaldflow.lib.artefacts import ArtefactStore, CodeVersion, Input, Recipe
+
 KILLED = -signal.SIGKILL
+CODE = CodeVersion(version="0", digest="0" * 64)
 
 
 def assert_whole(store):
@@ -72,6 +76,37 @@ def test_sigkill_before_every_single_call_on_files(writers, store):
     store.gc(dry_run=False, keep=1000)
     assert os.listdir(store.staging) == []
     assert_whole(store)
+
+
+def test_sigkill_of_gc_before_every_single_call_on_files(writers, store, tmp_path):
+    def small(kind, number, *inputs):
+        inputs = tuple(Input.from_artefact("from", one) for one in inputs)
+        configuration = {"number": number}
+        recipe = Recipe(kind=kind, name="garnet", inputs=inputs, configuration=configuration)
+        with store.draft(recipe) as draft:
+            (draft.files / "log").write_text("fine")
+            return draft.publish()
+
+    small("series", 1, small("merging", 1))
+    small("series", 2)
+    small("merging", 2)
+    (store.staging / "dead" / "tree").mkdir(parents=True)
+    sizes = set()
+    for event in range(1, 500):
+        copy = ArtefactStore(tmp_path / f"copy{event}", CODE)
+        shutil.copytree(store.root, copy.root)
+        result = writers.wait(writers.ask(gc={"root": str(copy.root), "kill_at": event}))
+        assert_whole(copy)
+        sizes.add(len(copy.refs()))
+        copy.gc(dry_run=False)
+        assert os.listdir(copy.staging) == []
+        assert copy.refs() == ["merging/garnet@v0002", "series/garnet@v0002"]
+        assert_whole(copy)
+        if result == 0:
+            break
+        assert result == KILLED
+    assert 20 < event < 499
+    assert sizes == {4, 3, 2}
 
 
 def test_a_writer_killed_halfway_is_followed_by_one_that_completes(writers, store):

@@ -31,9 +31,9 @@ def test_old_versions_go_but_not_what_kept_ones_were_made_from(store, make):
 
 
 def test_what_was_made_from_another_goes_before_it(store, make):
-    first = make(number=1)
-    middle = make("reduction", inputs=[first], number=1)
-    last = make("merging", inputs=[middle], number=1)
+    first = make("merging", number=1)
+    middle = make("series", inputs=[first], number=1)
+    last = make("reduction", inputs=[middle], number=1)
     for kind in ("series", "reduction", "merging"):
         make(kind, number=2)
     assert [one.path for one in store.gc()] == [last.path, middle.path, first.path]

@@ -121,6 +121,15 @@ def test_an_array_with_unwritten_chunks_cannot_be_published(store):
     assert store.refs() == []
 
 
+def test_frames_of_zeros_are_written_too(store):
+    # zarr would leave them out, and they could not be told from lost ones
+    with store.draft(Recipe(kind="series", name="garnet")) as draft:
+        create_frames(draft.arrays, "frames", (70, 4, 4), np.dtype("u2"))[...] = 0
+        artefact = draft.publish()
+    assert {f"data.zarr/frames/c/{i}/0/0" for i in (0, 1)} <= set(artefact.manifest.files)
+    assert not artefact.arrays["frames"][...].any()
+
+
 def test_publishing_twice_is_refused(store):
     with store.draft(Recipe(kind="series", name="garnet")) as draft:
         draft.publish()

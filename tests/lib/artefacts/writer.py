@@ -1,7 +1,8 @@
 """Real writer processes for the tests: imports once, then forks one child for each request.
 
-Requests and answers are lines of JSON on stdin and stdout: ``{"run": {...}}`` answers the
-child's pid, ``{"wait": pid}`` its wait status. ``small_disk DIR`` instead fills a disk of 1 MB.
+Requests and answers are lines of JSON on stdin and stdout: ``{"run": {...}}`` and
+``{"gc": {...}}`` answer the child's pid, ``{"wait": pid}`` its wait status. ``small_disk DIR``
+instead fills a disk of 1 MB.
 """
 
 import json
@@ -41,6 +42,11 @@ def write(root, number, publish_at=0.0, kill_at=0, answer=None, rows=32, name="c
         Path(answer).write_text(artefact.ref)
 
 
+def collect(root, kill_at):
+    kill_at_event(root, kill_at)
+    ArtefactStore(Path(root), CODE).gc(dry_run=False)
+
+
 def kill_at_event(root, count):
     # Python tells of most calls on files just before it makes them.
     seen = 0
@@ -65,7 +71,7 @@ def serve():
             answer = os.fork()
             if answer == 0:
                 try:
-                    write(**request["run"])
+                    collect(**request["gc"]) if "gc" in request else write(**request["run"])
                 except BaseException as error:
                     print(repr(error), file=sys.stderr, flush=True)
                     os._exit(1)
