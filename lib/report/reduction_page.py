@@ -253,7 +253,7 @@ def _intensity_section(lattice: Lattice) -> Safe:
     )
     by_shell = _shell_table(statistics.shells(sound, lattice.cell, lattice.bravais))
     flagged = [
-        [str(flag.name).lower().replace("_", " "), int(r.has(flag).sum()), _FLAG_WORDS[flag]]
+        [str(flag.name).lower().replace("_", " "), int(r.has(flag).sum()), FLAG_WORDS[flag]]
         for flag in Flag
         if r.has(flag).any()
     ]
@@ -289,7 +289,8 @@ def _shell_table(shells: Sequence[statistics.Shell]) -> Safe:
     )
 
 
-_FLAG_WORDS = {
+# What result.Flag says of each, in the words of a table.
+FLAG_WORDS = {
     Flag.SATURATED: "a pixel at or above saturation",
     Flag.MASKED: "a pixel of the spot is masked",
     Flag.PARTIAL: "part of the rocking curve was not recorded",
@@ -297,7 +298,8 @@ _FLAG_WORDS = {
     Flag.EDGE: "the integration box leaves the detector",
     Flag.BACKGROUND: "too few pixels to know the background",
     Flag.PROFILE_FAILED: "only the summation intensity is valid",
-    Flag.OUTLIER: "the observed profile contradicts the model",
+    Flag.OUTLIER: "disagrees with its symmetry equivalents",
+    Flag.MISFIT: "its rocking curve contradicts the model",
 }
 
 

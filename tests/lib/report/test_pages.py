@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from ewaldflow.lib.reduction.result import Reduction
+from ewaldflow.lib.reduction.result import Flag, Reduction
 from ewaldflow.lib.report.html import Safe, escape, table
 from ewaldflow.lib.report.outcome import SeriesOutcome, headline_from
-from ewaldflow.lib.report.reduction_page import reduction_page
+from ewaldflow.lib.report.reduction_page import FLAG_WORDS, reduction_page
 from ewaldflow.lib.report.session_page import session_page
 from ewaldflow.lib.report.summary import headline
 from ewaldflow.lib.series import RotationSeries
@@ -148,6 +148,18 @@ def test_headline_survives_a_manifest(reduction: Reduction) -> None:
     again = headline_from(figures)
     assert np.isnan(again.resolution_A)
     assert again.lattice == head.lattice
+
+
+def test_every_flag_is_explained(
+    simulated: tuple[RotationSeries, Truth], reduction: Reduction
+) -> None:
+    assert set(FLAG_WORDS) == set(Flag)
+    lattice = reduction.lattices[0]
+    flags = lattice.reflections.flags.copy()
+    flags[0] = sum(Flag)
+    flagged = replace(lattice, reflections=replace(lattice.reflections, flags=flags))
+    page = reduction_page(replace(reduction, lattices=(flagged,)), simulated[0])
+    assert all(words in page for words in FLAG_WORDS.values())
 
 
 def test_escaping() -> None:
