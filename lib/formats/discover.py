@@ -68,6 +68,8 @@ def find_frames(path: Path) -> Found:
         if (path / name).is_dir() and (found := _frames_in(path / name)):
             return found
     below = [found for one in _folders(path) if (found := _frames_in(one))]
+    if any(len(found.files) > 1 for found in below):  # single images beside a series are not it
+        below = [found for found in below if len(found.files) > 1]
     if not below:
         raise UserError(path, "no frames", f"files of {_suffixes()}", "check the path")
     if len(below) > 1:

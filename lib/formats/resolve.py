@@ -33,11 +33,11 @@ _AXIS_DEG = 0.05
 _USUAL_KV = (60, 80, 100, 120, 160, 200, 300)
 # What to do about a required value that no source states: the option, and the YAML field.
 _REQUIRED = {
-    "wavelength_A": ("--voltage-kV or --wavelength-A", "voltage_kV"),
-    "pixel_size_mm": ("--pixel-size-mm", "detector.pixel_size_mm"),
-    "distance_mm": ("--distance-mm or --camera-length-mm", "distance_mm or camera_lengths"),
-    "rotation_axis": ("--rotation-axis", "rotation_axis"),
-    "oscillation_deg": ("--oscillation-deg", "overrides.oscillation_deg"),
+    "wavelength_A": ("--voltage or --wavelength", "voltage_kV"),
+    "pixel_size_mm": ("--pixel-size", "detector.pixel_size_mm"),
+    "distance_mm": ("--distance or --scale", "distance_mm or camera_lengths"),
+    "rotation_axis": ("--axis", "rotation_axis"),
+    "oscillation_deg": ("--osc", "overrides.oscillation_deg"),
 }
 
 

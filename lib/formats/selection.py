@@ -68,7 +68,7 @@ def choose_frames(
             found.folder,
             f"no frame in the range asked for, numbers are {number[0]} to {number[-1]}",
             "some frames in it",
-            "change --frame-range, or DATA_RANGE in XDS.INP",
+            "change --frames, or DATA_RANGE in XDS.INP",
         )
     return np.flatnonzero(use)
 

@@ -101,6 +101,15 @@ def test_frames_below(
     assert any(note.startswith("rotation_axis: (-0.62") for note in series.notes)
 
 
+def test_a_single_image_beside_a_series_is_not_it(
+    tmp_path: Path, smv_folder: Folder, instrument: Instrument, pixels: Pixels
+) -> None:
+    smv_folder(tmp_path / "diff")
+    (tmp_path / "log").mkdir()
+    tifffile.imwrite(tmp_path / "log" / "overview.tif", pixels(1))
+    assert len(read_series(tmp_path, instrument=instrument)) == 10
+
+
 def test_numbers_are_those_of_the_names(
     tmp_path: Path, smv_bytes: Callable[..., bytes], instrument: Instrument
 ) -> None:
@@ -221,7 +230,7 @@ def test_xds_inp_leaves_frames_out(
         folder, instrument=instrument, overrides=SeriesOverrides(frame_range=(1, 5))
     )
     assert every.frame_number.tolist() == [1, 2, 3, 4, 5]
-    with pytest.raises(UserError, match="frame-range"):
+    with pytest.raises(UserError, match="--frames"):
         read_series(folder, overrides=SeriesOverrides(frame_range=(50, 60)))
 
 
@@ -417,9 +426,9 @@ def test_a_few_frames_of_another_size(
 @pytest.mark.parametrize(
     ("key", "field", "entry"),
     [
-        ("WAVELENGTH", "wavelength_A", "--voltage-kV"),
-        ("PIXEL_SIZE", "pixel_size_mm", "--pixel-size-mm"),
-        ("DISTANCE", "distance_mm", "--distance-mm"),
+        ("WAVELENGTH", "wavelength_A", "--voltage or --wavelength"),
+        ("PIXEL_SIZE", "pixel_size_mm", "--pixel-size"),
+        ("DISTANCE", "distance_mm", "--distance or --scale"),
     ],
 )
 def test_a_value_no_one_states(
@@ -435,10 +444,10 @@ def test_a_value_no_one_states(
 
 def test_no_axis_and_no_oscillation(tmp_path: Path, smv_folder: Folder) -> None:
     folder = smv_folder(tmp_path, OSC_START=None, PHI=None, OSC_RANGE=None)
-    with pytest.raises(UserError, match=r"oscillation_deg.*--oscillation-deg"):
+    with pytest.raises(UserError, match=r"oscillation_deg.*--osc"):
         read_series(folder)
     given = SeriesOverrides(oscillation_deg=0.5)
-    with pytest.raises(UserError, match=r"rotation_axis.*--rotation-axis.*YAML"):
+    with pytest.raises(UserError, match=r"rotation_axis.*--axis.*YAML"):
         read_series(folder, overrides=given)
 
 
