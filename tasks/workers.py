@@ -24,11 +24,14 @@ def workers(n: int) -> Iterator[str | None]:
         return
     from distributed import LocalCluster
 
+    # What fails is told by the task whose work it was; the rest is of no use to a scientist.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
     with LocalCluster(
         n_workers=n,
         threads_per_worker=1,
         dashboard_address="127.0.0.1:0",
-        silence_logs=logging.ERROR,
+        silence_logs=logging.CRITICAL,
     ) as cluster:
         yield cluster.scheduler_address
 
