@@ -158,6 +158,7 @@ def _integrate(
     """Integrate, refine on the integrated positions, integrate again, correct."""
     model = chosen.solution.model
     n_frames = len(model.beam_track_px)
+    predictions = moved(model, predictions)
     place_slices(plan.slices, model, predictions)
     integrated = integrate(model, predictions, plan.slices, plan.rocking, plan.core_px, n_frames)
     refined = chosen.solution.refined

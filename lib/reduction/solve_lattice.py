@@ -311,16 +311,18 @@ def _symmetrised(conventional: Floats, candidate: LatticeCandidate) -> Floats:
 def refinable(bravais: str, lens: bool) -> tuple[tuple[str, ...], dict[str, float]]:
     """Parameter blocks that a lattice type lets one refine, and their priors.
 
-    With `lens`, the elliptical and radial distortions are free too. Only an orthorhombic or
-    higher lattice can tell an ellipse, or a wrong rotation scale, from a strained cell; to the
-    others the prior on the ellipse says most of what is known.
+    An orthorhombic or higher lattice can tell an elliptical distortion, or a wrong rotation
+    scale, from a strained cell. The others can't, so the ellipse is left to `lens`, which
+    frees what of the lens must prove itself: the radial distortion, and there the ellipse.
     """
     free: tuple[str, ...] = ("orientation", "strain", "centre", "axis")
     priors = {"centre": 1.5, "axis": 0.1, "rotation_scale": 0.03, "radial": 1.0}
-    priors["distortion"] = 0.02 if bravais[0] in "am" else 0.03
-    if bravais[0] not in "am":
-        free += ("rotation_scale",)
-    return (*free, "distortion", "radial") if lens else free, priors
+    if bravais[0] in "am":
+        priors["distortion"] = 0.02
+        return (*free, "distortion", "radial") if lens else free, priors
+    priors["distortion"] = 0.03
+    free += ("distortion", "rotation_scale")
+    return (*free, "radial") if lens else free, priors
 
 
 def _cell_text(cell: Cell) -> str:
