@@ -10,7 +10,7 @@ import numpy as np
 from ..artefacts.manifest import Manifest
 from ..crystal.lattice_symmetry import LatticeCandidate
 from ..reduction import statistics
-from ..reduction.result import Flag, Lattice, Reduction
+from ..reduction.result import Flag, FrameTable, Lattice, Reduction
 from ..series import RotationSeries
 from . import frame_figures, html, lattice_figures
 from .diffraction import mean_rocking_curve
@@ -39,7 +39,7 @@ def reduction_page(
         which = "" if len(reduction.lattices) == 1 else f" {i + 1}"
         sections[f"cell{which.strip()}"] = (
             f"Cell and lattice{which}",
-            _cell_section(lattice, series),
+            _cell_section(lattice, series, reduction.frames),
         )
     sections["frames"] = ("Frames", _frames_section(reduction, series))
     sections["series"] = ("Along the series", _series_section(reduction))
@@ -90,7 +90,7 @@ def _facts(head: Headline, reduction: Reduction, series: RotationSeries) -> Safe
     )
 
 
-def _cell_section(lattice: Lattice, series: RotationSeries) -> Safe:
+def _cell_section(lattice: Lattice, series: RotationSeries, frames: FrameTable) -> Safe:
     rows = [
         ["with the lattice's constraints", *map(with_esd, lattice.cell, lattice.cell_esd)],
         ["free", *map(with_esd, lattice.cell_p1, lattice.cell_p1_esd)],
@@ -107,7 +107,9 @@ def _cell_section(lattice: Lattice, series: RotationSeries) -> Safe:
         caption="Unit cell; e.s.d. of the last digits in parentheses, values without are fixed.",
     )
     return Safe(
-        cells + _candidates(lattice.candidates, lattice.bravais) + _geometry(lattice, series)
+        cells
+        + _candidates(lattice.candidates, lattice.bravais)
+        + _geometry(lattice, series, frames)
     )
 
 
@@ -136,7 +138,7 @@ def _candidates(candidates: Sequence[LatticeCandidate], chosen: str) -> Safe:
     )
 
 
-def _geometry(lattice: Lattice, series: RotationSeries) -> Safe:
+def _geometry(lattice: Lattice, series: RotationSeries, frames: FrameTable) -> Safe:
     def known(name: str) -> float:
         return float(lattice.esd.get(name, math.nan))
 
@@ -144,10 +146,10 @@ def _geometry(lattice: Lattice, series: RotationSeries) -> Safe:
     rows: list[list[object]] = [
         ["camera length / mm", with_esd(nominal.distance_mm, math.nan),
          with_esd(refined.distance_mm, known("distance_mm"))],
-        ["beam centre, row / px", f"{nominal.beam_centre_px[0]:.2f}",
-         f"{refined.beam_centre_px[0]:.2f}"],
-        ["beam centre, column / px", f"{nominal.beam_centre_px[1]:.2f}",
-         f"{refined.beam_centre_px[1]:.2f}"],
+        ["beam centre, row / px (median)", f"{nominal.beam_centre_px[0]:.2f}",
+         f"{np.median(frames.beam_row):.2f}"],
+        ["beam centre, column / px (median)", f"{nominal.beam_centre_px[1]:.2f}",
+         f"{np.median(frames.beam_column):.2f}"],
         ["rotation axis x, y, z", _vector(nominal.axis), _vector(refined.axis)],
         ["angle between the two axes / °", "",
          f"{_angle_between_deg(nominal.axis, refined.axis):.2f}"],
@@ -310,7 +312,10 @@ def _notes_section(reduction: Reduction, series: RotationSeries) -> Safe:
         notes.insert(0, f"Frames {_numbers(missing)} are missing from the series.")
     parts = [html.bullets(notes) if notes else html.paragraph("Nothing to remark.")]
     if reduction.statistics:
-        rows = [[k.replace("_", " "), f"{v:.4g}"] for k, v in sorted(reduction.statistics.items())]
+        rows = [
+            [_FIGURES.get(name, name.replace("_", " ")), f"{value:.4g}"]
+            for name, value in reduction.statistics.items()
+        ]
         parts.append(html.table(["Figure of merit", "value"], rows, numeric=(1,)))
     if reduction.seconds:
         times = [[step.replace("_", " "), duration(s)] for step, s in reduction.seconds.items()]
@@ -319,6 +324,17 @@ def _notes_section(reduction: Reduction, series: RotationSeries) -> Safe:
             html.details("Time per step", html.table(["Step", "time"], times, numeric=(1,)))
         )
     return Safe("".join(parts))
+
+
+_FIGURES = {
+    "cc_half": "CC½",
+    "chi_square": "χ² of equivalents",
+    "d_min_A": "smallest d / Å",
+    "i_over_sigma": "mean I/σ",
+    "indexed_fraction": "fraction of spots indexed",
+    "r_merge": "R merge",
+    "r_meas": "R meas",
+}
 
 
 def _numbers(numbers: Sequence[int]) -> str:

@@ -27,7 +27,7 @@ def session_page(
     counts = {"Series": len(outcomes), "Indexed": indexed, "No lattice": len(bare)}
     rows = [_row(o, links.get(o.report, "")) for o in outcomes]
     shown = html.table(
-        [name.capitalize() for name in COLUMNS],
+        [name[0].upper() + name[1:] for name in COLUMNS],
         rows,
         numeric=(3, 4, 5),
         row_classes=["failed" if o.reason else "" for o in outcomes],
