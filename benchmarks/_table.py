@@ -20,11 +20,15 @@ SKIPPED = 77  # the exit code by which test drivers know that nothing was measur
 
 @dataclass
 class Table:
-    """Figures, each measured | bar | peer | verdict; remembers whether any bar was missed."""
+    """Figures, each measured | bar | peer | verdict."""
 
     title: str
     rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
-    missed: int = 0
+
+    @property
+    def missed(self) -> list[str]:
+        """The figures that missed their bars, with what was measured."""
+        return [f"{row[0]}: {row[1]}, not {row[2]}" for row in self.rows if row[4] == "MISSED"]
 
     def check(
         self,
@@ -46,7 +50,6 @@ class Table:
             bars.append(f"<= {at_most:{form}}")
         if not bars:
             raise ValueError(f"{figure}: found no bar, expected at_least or at_most")
-        self.missed += not reached
         verdict = "reached" if reached else "MISSED"
         self.rows.append((figure, f"{measured:{form}}", " and ".join(bars), peer, verdict))
 
@@ -56,7 +59,6 @@ class Table:
 
     def fail(self, figure: str, why: str) -> None:
         """A figure that could not be measured, which misses its bar."""
-        self.missed += 1
         self.rows.append((figure, why, "a result", "", "MISSED"))
 
     def show(self) -> int:
@@ -71,8 +73,8 @@ class Table:
         on_terminal = sys.stdout.isatty()
         Console(width=None if on_terminal else 150, highlight=False).print(table)
         reached = sum(row[-1] == "reached" for row in self.rows)
-        print(f"{reached} of {reached + self.missed} bars reached")
-        return int(self.missed > 0)
+        print(f"{reached} of {reached + len(self.missed)} bars reached")
+        return int(bool(self.missed))
 
 
 def options(about: str, *, work: bool = True) -> argparse.ArgumentParser:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from _real import REAL, XDS_FILE, add_data_option, against_xds, unpack, xds_observations
-from _reduce import Reduced, reduce_apart
-from _table import Table, options, say, skip, work_folder
+from _reduce import reduce_apart
+from _table import Ran, Table, options, say, skip, work_folder
 
 from ewaldflow.lib.crystal.lattice_symmetry import candidate_operators
 from ewaldflow.lib.reduction.result import Flag, Reduction
@@ -20,6 +20,7 @@ LYSOZYME_EDGES_A = np.array([38.0, 79.0, 79.0])
 
 
 def garnet(table: Table, reduction: Reduction) -> None:
+    """A cubic lattice, found and refined without being told so."""
     lattice, figures = reduction.lattices[0], reduction.statistics
     edges, angles = np.array(lattice.cell_p1[:3]), np.array(lattice.cell_p1[3:])
     table.check("garnet: I-centred cubic (1: yes)", lattice.bravais == "cI", at_least=1, form="d")
@@ -43,6 +44,7 @@ def garnet(table: Table, reduction: Reduction) -> None:
 
 
 def cinchonine(table: Table, reduction: Reduction, xds_file: Path) -> None:
+    """Against the run of XDS on the same frames."""
     lattice, figures = reduction.lattices[0], reduction.statistics
     xds, xds_orientation = xds_observations(xds_file)
     r = lattice.reflections
@@ -72,7 +74,11 @@ def cinchonine(table: Table, reduction: Reduction, xds_file: Path) -> None:
     )  # fmt: skip
     table.check("cinchonine: monoclinic P (1: yes)", lattice.bravais == "mP", at_least=1, form="d")
     operators = candidate_operators("mP")
-    xds_r = r_merge(equivalents(xds.hkl[~xds.misfit], operators), xds.intensity[~xds.misfit])
+    accepted = xds.hkl[~xds.misfit], xds.intensity[~xds.misfit]
+    xds_r, xds_r_apart = (
+        r_merge(equivalents(accepted[0], operators, friedel=friedel), accepted[1])
+        for friedel in (True, False)
+    )
     same = compared.ours
     with_xds = r_merge(equivalents(r.hkl[same], operators), r.intensity[same])
     merged = np.isfinite(r.intensity) & (r.partiality > 0.7)
@@ -80,7 +86,8 @@ def cinchonine(table: Table, reduction: Reduction, xds_file: Path) -> None:
     ours = r_merge(equivalents(r.hkl[merged], operators), r.intensity[merged])
     table.check(
         "cinchonine: R_merge in 2/m, %", 100 * ours, at_most=12, form=".1f",
-        peer=f"XDS_ASCII, same function: {100 * xds_r:.1f}; prototype 14.2",
+        peer=f"XDS_ASCII, same function: {100 * xds_r:.1f} ({100 * xds_r_apart:.1f} with Friedel "
+        "pairs apart); prototype 14.2",
     )  # fmt: skip
     table.tell(
         "cinchonine: R_merge on the observations common with XDS, %", f"{100 * with_xds:.1f}",
@@ -93,6 +100,7 @@ def cinchonine(table: Table, reduction: Reduction, xds_file: Path) -> None:
 
 
 def lysozyme(table: Table, reduction: Reduction) -> None:
+    """A weak crystal, few frames."""
     lattice, figures = reduction.lattices[0], reduction.statistics
     off = 100 * np.abs(np.sort(lattice.cell[:3]) / LYSOZYME_EDGES_A - 1).max()
     table.check(
@@ -105,9 +113,20 @@ def lysozyme(table: Table, reduction: Reduction) -> None:
     )  # fmt: skip
 
 
-def cost(table: Table, name: str, reduced: Reduced) -> None:
-    reduction, ran = reduced.reduction, reduced.ran
-    assert reduction is not None
+def judge_real(table: Table, name: str, reduction: Reduction, unpacked: Path) -> None:
+    """Rows on one of the series; `unpacked` is where its archive was unpacked."""
+    if not reduction.lattices:
+        table.fail(f"{name}: a lattice", reduction.verdict)
+    elif name == "garnet":
+        garnet(table, reduction)
+    elif name == "cinchonine":
+        cinchonine(table, reduction, unpacked / XDS_FILE)
+    else:
+        lysozyme(table, reduction)
+
+
+def cost(table: Table, name: str, reduction: Reduction, ran: Ran) -> None:
+    """What the process that made the reduction needed."""
     table.tell(f"{name}: found", reduction.verdict)
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in reduction.seconds.items())
     table.tell(f"{name}: seconds per step", steps)
@@ -137,16 +156,11 @@ def main() -> int:
             reduced = reduce_apart(
                 folder, work / name, instrument=real.instrument, distance_mm=real.distance_mm
             )
-            if reduced.reduction is None or not reduced.reduction.lattices:
-                table.fail(f"{name}: a lattice", reduced.why)
+            if reduced.reduction is None:
+                table.fail(f"{name}: a reduction", reduced.why)
                 continue
-            if name == "garnet":
-                garnet(table, reduced.reduction)
-            elif name == "cinchonine":
-                cinchonine(table, reduced.reduction, work / name / XDS_FILE)
-            else:
-                lysozyme(table, reduced.reduction)
-            cost(table, name, reduced)
+            judge_real(table, name, reduced.reduction, work / name)
+            cost(table, name, reduced.reduction, reduced.ran)
     if absent:
         why = f"{', '.join(absent)} not below {args.data}; give --data, or set EWALDFLOW_REAL_DATA"
         if not table.rows:
