@@ -128,7 +128,7 @@ def _climb(points, weights, vectors, n_steps):
 
 
 def lattice_vectors(points: Floats, weights: Floats, search: BasisSearch) -> tuple[Floats, Floats]:
-    """Real-space vectors v with high S(v), best first.
+    """Real-space vectors v with high S(v), short and good ones first.
 
     Parameters
     ----------
@@ -165,6 +165,8 @@ def lattice_vectors(points: Floats, weights: Floats, search: BasisSearch) -> tup
         strengths.append(height.ravel())
     start = np.concatenate(candidates)
     strength = np.concatenate(strengths)
+    # every lattice vector scores alike; the short ones make the basis
+    strength = strength * _short_first(start, search)
     best = np.argsort(-strength)[: 12 * search.n_vectors]
     vectors = start[best]
     _climb(points, weights, vectors, 25)
@@ -175,20 +177,26 @@ def lattice_vectors(points: Floats, weights: Floats, search: BasisSearch) -> tup
     spread = (np.abs(np.round(vectors @ points.T)) > 0).mean(axis=1)
     inside &= spread > search.min_off_zero_layer
     vectors, scores = vectors[inside], scores[inside]
-    return _unique(vectors, scores, search.n_vectors)
+    order = np.argsort(-scores * _short_first(vectors, search))
+    return _unique(vectors[order], scores[order], search.n_vectors)
+
+
+def _short_first(vectors: Floats, search: BasisSearch) -> Floats:
+    """Weight of a vector's score by its length: a basis is made of short ones."""
+    weight: Floats = 1 / (1 + np.linalg.norm(vectors, axis=1) / search.max_axis_A)
+    return weight
 
 
 def _unique(vectors: Floats, scores: Floats, n: int) -> tuple[Floats, Floats]:
-    """The n best vectors, without near-copies (either sign) of better ones."""
+    """The first n vectors, without near-copies (either sign) of those before them."""
     kept: list[int] = []
-    for i in np.argsort(-scores):
-        v = vectors[i]
+    for i, v in enumerate(vectors):
         if all(
             min(np.linalg.norm(v - vectors[j]), np.linalg.norm(v + vectors[j]))
             > 0.4 + 0.02 * np.linalg.norm(v)
             for j in kept
         ):
-            kept.append(int(i))
+            kept.append(i)
             if len(kept) == n:
                 break
     return vectors[kept], scores[kept]
