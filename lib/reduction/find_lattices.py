@@ -52,7 +52,7 @@ def find_lattices(
             break
         if number > 0 and solution.indexed.sum() < max(0.08 * len(spots), 25):
             break
-        best = choose_symmetry(solution, strongest(rest, 1500))
+        best = choose_symmetry(solution, strongest(rest, 1000))
         final = _refine_on(best, rest)
         notes.extend(f"lattice {number + 1}: {note}" for note in best.notes)
         chosen.append((final, rest))

@@ -40,7 +40,7 @@ class BasisSearch:
     max_axis_A: float = 60.0
     n_directions: int = 6000
     n_vectors: int = 40
-    n_points: int = 1200
+    n_points: int = 800
     tolerance: float = 0.2
     min_off_zero_layer: float = 0.15
 
@@ -227,7 +227,7 @@ def _indexed_fractions(coordinates, triples, tolerance, weights):
 
 
 def best_triples(
-    points: Floats, weights: Floats, vectors: Floats, search: BasisSearch, n_best: int = 5
+    points: Floats, weights: Floats, vectors: Floats, search: BasisSearch, n_best: int = 4
 ) -> list[tuple[Floats, float]]:
     """Bases (3, 3 columns a, b, c; Niggli reduced) with the fraction of points they index.
 
@@ -250,11 +250,12 @@ def best_triples(
     order = np.argsort(volume[good])
     found: list[tuple[Floats, float]] = []
     for k in np.flatnonzero(good)[order]:
-        basis, _ = niggli_reduce(vectors[triples[k]].T)
-        if all(not _same_lattice(basis, other) for other, _ in found):
-            found.append((basis, float(fraction[k])))
-            if len(found) == n_best:
-                break
+        basis = vectors[triples[k]].T
+        if any(_same_lattice(other, basis) for other, _ in found):
+            continue
+        found.append((niggli_reduce(basis)[0], float(fraction[k])))
+        if len(found) == n_best:
+            break
     return found
 
 

@@ -136,7 +136,7 @@ def integrate_lattice(plan: LatticePlan) -> IntegratedLattice:
         if _supported(done.chosen.bravais, orientation, contradicted):
             break
         lower = choose_symmetry(
-            done.chosen.primitive, strongest(plan.offered, 1500),
+            done.chosen.primitive, strongest(plan.offered, 1000),
             allowed=lambda c, a: _supported(c.bravais, a, contradicted),  # noqa: B023
         )  # fmt: skip
         if lower.bravais == done.chosen.bravais:

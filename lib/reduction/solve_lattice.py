@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ _TIGHT = 0.15
 _CHANCE = (2 * _TIGHT) ** 3
 # a spot that a model leaves out costs it as much as one 3 sigma off
 _OUTLIER_CHI2 = 9.0
+# Spots on a sublattice beyond this fraction: the lattice is the sublattice.
+_ON_SUBLATTICE = 0.92
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Solution:
     indexed : (n,) whether that index is accepted.
     score : mean over all spots of min(chi-square, 9); lower is better.
     log10_chance : decimal logarithm of the odds that chance indexes as many spots.
+    close : (n,) whether the spot lies so close to its index that chance would put few there.
     """
 
     model: Model
@@ -52,6 +56,7 @@ class Solution:
     indexed: NDArray[np.bool_]
     score: float
     log10_chance: float
+    close: NDArray[np.bool_]
 
     @property
     def fraction(self) -> float:
@@ -100,7 +105,7 @@ def refine_in_stages(
     free: Sequence[str],
     strains: Floats,
     *,
-    quantiles: Sequence[float] = (0.35, 0.5, 0.65, 0.8, 1.0, 1.0),
+    quantiles: Sequence[float] = (0.35, 0.5, 0.65, 0.8, 1.0),
     priors: dict[str, float] | None = None,
     cut_sigma: float = 5.0,
 ) -> Solution | None:
@@ -151,10 +156,11 @@ def _solution(refined: Refined, spots: Spots) -> Solution:
     indexed = deviation < HKL_TOLERANCE
     chi2 = _chi_square(model, spots, hkl, spot_sigmas(spots, model))
     chi2 = np.where(indexed, np.minimum(chi2 / 3, _OUTLIER_CHI2), _OUTLIER_CHI2)
-    tight = float((deviation < _TIGHT).mean())
+    close = deviation < _TIGHT
     return Solution(
-        model, refined, hkl, indexed, float(chi2.mean()), _log10_chance(tight, len(spots))
-    )
+        model, refined, hkl, indexed, float(chi2.mean()),
+        _log10_chance(float(close.mean()), len(spots)), close,
+    )  # fmt: skip
 
 
 def _log10_chance(fraction: float, n: int) -> float:
@@ -189,9 +195,39 @@ def search_lattice(model: Model, spots: Spots, search: BasisSearch) -> Solution 
             replace(model, orientation=np.linalg.inv(start).T), some, free, TRICLINIC_STRAINS,
             priors=priors,
         )  # fmt: skip
+        while solution is not None and (smaller := _without_superlattice(solution)) is not None:
+            solution = refine_in_stages(
+                replace(solution.model, orientation=np.linalg.inv(smaller).T), some, free,
+                TRICLINIC_STRAINS, priors=priors,
+            )  # fmt: skip
         if solution is not None and (best is None or _better(solution, best)):
             best = solution
     return best
+
+
+def _without_superlattice(solution: Solution) -> Floats | None:
+    """A basis of half or a third of the cell, if nearly all indexed spots lie on its lattice.
+
+    With h.m a multiple of p for the indices of all spots, the real-space vector m / p is a
+    lattice vector. A superlattice always indexes what its sublattice does, and by chance a
+    little more, so it is not the indexed fraction that can tell.
+    """
+    hkl = solution.hkl[solution.close]
+    if len(hkl) < 12:
+        return None
+    real = np.linalg.inv(solution.model.orientation).T
+    for p in (2, 3):
+        for m in product(range(p), repeat=3):
+            leading = next((x for x in m if x), 0)
+            if leading != 1:
+                continue
+            if np.mean(hkl @ np.array(m) % p == 0) > _ON_SUBLATTICE:
+                vector = real @ np.array(m) / p
+                replaced = int(np.argmax(np.array(m) != 0))
+                smaller = real.copy()
+                smaller[:, replaced] = vector
+                return niggli_reduce(smaller)[0]
+    return None
 
 
 def _better(a: Solution, b: Solution) -> bool:
@@ -286,7 +322,7 @@ def _refined_outwards(start: Model, spots: Spots, bravais: str, lens: bool) -> S
     )
 
 
-_OUTER = (0.6, 0.8, 1.0, 1.0, 1.0)
+_OUTER = (0.6, 1.0, 1.0)
 
 
 def _nearest_of_each_type(
