@@ -17,7 +17,9 @@ Floats = NDArray[np.float64]
 
 
 @numba.njit(cache=True, nogil=True)
-def brightest_block(frame, valid, block):
+def brightest_block(
+    frame: NDArray[np.float32], valid: NDArray[np.bool_], block: int
+) -> tuple[float, float]:
     """(row, column) of the middle of the block of pixels with the largest sum."""
     best, row, column = -1.0, 0.0, 0.0
     rows, columns = frame.shape
@@ -34,7 +36,14 @@ def brightest_block(frame, valid, block):
 
 
 @numba.njit(cache=True, nogil=True)
-def centroid_above(frame, valid, row, column, half, fraction):
+def centroid_above(
+    frame: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    row: float,
+    column: float,
+    half: int,
+    fraction: float,
+) -> tuple[float, float, float]:
     """Centroid of what exceeds `fraction` of the 3 x 3-smoothed maximum near (row, column).
 
     Returns (row, column, maximum); NaN where the window holds nothing. Pixels of a saturated

@@ -55,7 +55,9 @@ def hemisphere(n: int) -> Floats:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _projection_histograms(points, weights, directions, half_width, n_bins):
+def _projection_histograms(
+    points: Floats, weights: NDArray[np.float32], directions: Floats, half_width: float, n_bins: int
+) -> NDArray[np.float32]:
     """(directions, n_bins) weighted histograms of the projections, linear in the bin."""
     histograms = np.zeros((len(directions), n_bins), np.float32)
     scale = n_bins / (2.0 * half_width)
@@ -72,7 +74,7 @@ def _projection_histograms(points, weights, directions, half_width, n_bins):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _cosine_sums(points, weights, vectors):
+def _cosine_sums(points: Floats, weights: Floats, vectors: Floats) -> Floats:
     """S(v) for each of `vectors`."""
     sums = np.zeros(len(vectors))
     total = weights.sum()
@@ -94,7 +96,7 @@ def _cosine_sums(points, weights, vectors):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _climb(points, weights, vectors, n_steps):
+def _climb(points: Floats, weights: Floats, vectors: Floats, n_steps: int) -> None:
     """Newton steps (damped to ascent) of S(v) from each of `vectors`, in place."""
     for k in range(len(vectors)):
         for _ in range(n_steps):
@@ -203,7 +205,9 @@ def _unique(vectors: Floats, scores: Floats, n: int) -> tuple[Floats, Floats]:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _indexed_fractions(coordinates, triples, tolerance, weights):
+def _indexed_fractions(
+    coordinates: Floats, triples: NDArray[np.int64], tolerance: float, weights: Floats
+) -> Floats:
     """Weighted fraction of points with all three coordinates near integers, per triple."""
     fractions = np.zeros(len(triples))
     total = weights.sum()

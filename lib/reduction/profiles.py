@@ -43,7 +43,7 @@ class SpotProfile:
 
 
 @numba.njit(cache=True, nogil=True)
-def _lookup(table, dr, dc, oversampling):
+def _lookup(table: Floats, dr: float, dc: float, oversampling: int) -> float:
     """Profile at an offset from the spot's centre, by bilinear interpolation."""
     k = table.shape[0]
     y = dr * oversampling + k // 2
@@ -61,7 +61,14 @@ def _lookup(table, dr, dc, oversampling):
 
 
 @numba.njit(cache=True, nogil=True)
-def measure_slices(boxes, crowd, row, column, core_px, out):
+def measure_slices(
+    boxes: NDArray[np.float32],
+    crowd: NDArray[np.uint8],
+    row: Floats,
+    column: Floats,
+    core_px: float,
+    out: Floats,
+) -> None:
     """Background, summed counts and centroid of each slice.
 
     out (m, 8): background per pixel, its variance, background pixels, core sum above
@@ -126,7 +133,18 @@ def measure_slices(boxes, crowd, row, column, core_px, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def _accumulate_profile(boxes, crowd, row, column, background, intensity, weight, table, norm, ov):
+def _accumulate_profile(
+    boxes: NDArray[np.float32],
+    crowd: NDArray[np.uint8],
+    row: Floats,
+    column: Floats,
+    background: Floats,
+    intensity: Floats,
+    weight: Floats,
+    table: Floats,
+    norm: Floats,
+    ov: int,
+) -> None:
     """Add normalised slices to the oversampled profile table."""
     size = boxes.shape[1]
     half = size // 2
@@ -190,7 +208,17 @@ def learn_spot_profile(
 
 
 @numba.njit(cache=True, nogil=True)
-def fit_slices(boxes, crowd, row, column, measured, table, fit_px, oversampling, out):
+def fit_slices(
+    boxes: NDArray[np.float32],
+    crowd: NDArray[np.uint8],
+    row: Floats,
+    column: Floats,
+    measured: Floats,
+    table: Floats,
+    fit_px: float,
+    oversampling: int,
+    out: Floats,
+) -> None:
     """Profile-fitted intensity of each slice: out (m, 3): I_f, variance, part of P seen."""
     size = boxes.shape[1]
     half = size // 2
@@ -241,21 +269,31 @@ def fit_slices(boxes, crowd, row, column, measured, table, fit_px, oversampling,
 
 
 @numba.njit(cache=True, nogil=True)
-def _phi(x):
+def _phi(x: float) -> float:
     """Standard normal distribution function."""
     return 0.5 * math.erfc(-x * 0.7071067811865476)
 
 
 @numba.njit(cache=True, nogil=True)
-def _shape(low, high, sigma, shift):
+def _shape(low: float, high: float, sigma: float, shift: float) -> float:
     """Fraction of a Gaussian rocking curve swept during an exposure."""
     return _phi((high - shift) / sigma) - _phi((low - shift) / sigma)
 
 
 @numba.njit(cache=True, nogil=True)
 def fit_rocking(
-    start, low, high, value, variance, scale, sigma, prior_shift, prior_width, free_above, out
-):
+    start: NDArray[np.int64],
+    low: Floats,
+    high: Floats,
+    value: Floats,
+    variance: Floats,
+    scale: Floats,
+    sigma: Floats,
+    prior_shift: float,
+    prior_width: float,
+    free_above: float,
+    out: Floats,
+) -> None:
     """Intensity of each reflection from its slices.
 
     Fits ``I_f = scale_f I p_f(shift, width)`` with Gaussian priors on shift (sigma

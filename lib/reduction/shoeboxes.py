@@ -120,7 +120,7 @@ def place_slices(slices: Slices, model: Model, predictions: Predictions) -> None
 
 
 @numba.njit(cache=True, nogil=True)
-def _stamp(count, row, column, radius):
+def _stamp(count: NDArray[np.uint8], row: Floats, column: Floats, radius: float) -> None:
     """Add one to the pixels of `count` within `radius` of each position."""
     rows, columns = count.shape
     r2 = radius * radius
@@ -134,7 +134,20 @@ def _stamp(count, row, column, radius):
 
 
 @numba.njit(cache=True, nogil=True)
-def _cut(electrons, valid, ceiling, count, row, column, index, radius, boxes, crowd, sat, masked):
+def _cut(
+    electrons: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    ceiling: np.float32,
+    count: NDArray[np.uint8],
+    row: Floats,
+    column: Floats,
+    index: NDArray[np.int64],
+    radius: float,
+    boxes: NDArray[np.float32],
+    crowd: NDArray[np.uint8],
+    sat: NDArray[np.bool_],
+    masked: NDArray[np.bool_],
+) -> None:
     """Copy the box about each position into boxes[index]."""
     rows, columns = electrons.shape
     size = boxes.shape[1]

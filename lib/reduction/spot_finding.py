@@ -57,7 +57,15 @@ class Spots:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _box_sums(values, keep, half, total, count, column_total, column_count):
+def _box_sums(
+    values: NDArray[np.float32],
+    keep: NDArray[np.bool_],
+    half: int,
+    total: NDArray[np.float32],
+    count: NDArray[np.float32],
+    column_total: Floats,
+    column_count: Floats,
+) -> None:
     """Sums of `values` and numbers of `keep` over a (2 half + 1)^2 box about each pixel.
 
     Running sums, so the cost does not depend on the box; it is cut at the detector's edge.
@@ -99,7 +107,9 @@ def _box_sums(values, keep, half, total, count, column_total, column_count):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def local_background(electrons, valid, half, clip):
+def local_background(
+    electrons: NDArray[np.float32], valid: NDArray[np.bool_], half: int, clip: np.float32
+) -> NDArray[np.float32]:
     """Mean of the surrounding box after clipping its spots; NaN where too few pixels are left.
 
     Parameters
@@ -137,7 +147,13 @@ def local_background(electrons, valid, half, clip):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=False)
-def strong_pixels(electrons, valid, background, threshold, strong):
+def strong_pixels(
+    electrons: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    background: NDArray[np.float32],
+    threshold: np.float32,
+    strong: NDArray[np.bool_],
+) -> None:
     """Mark in `strong` the pixels whose 3 x 3 neighbourhood stands above the background."""
     rows, columns = electrons.shape
     strong[:] = False
@@ -160,7 +176,7 @@ def strong_pixels(electrons, valid, background, threshold, strong):
 
 
 @numba.njit(cache=True, nogil=True)
-def _find(parent, i):
+def _find(parent: NDArray[np.int64], i: int) -> int:
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -168,7 +184,7 @@ def _find(parent, i):
 
 
 @numba.njit(cache=True, nogil=True)
-def _union(parent, i, j):
+def _union(parent: NDArray[np.int64], i: int, j: int) -> int:
     i, j = _find(parent, i), _find(parent, j)
     if i < j:
         parent[j] = i
@@ -187,8 +203,18 @@ _N_SUMS = 12
 
 @numba.njit(cache=True, nogil=True)
 def _label_frame(
-    electrons, valid, background, strong, saturated, frame, previous, labels, parent, sums, n
-):
+    electrons: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    background: NDArray[np.float32],
+    strong: NDArray[np.bool_],
+    saturated: NDArray[np.bool_],
+    frame: int,
+    previous: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    parent: NDArray[np.int64],
+    sums: Floats,
+    n: int,
+) -> int:
     """Give each strong pixel of a frame a spot, joined to its neighbours and to `previous`."""
     rows, columns = electrons.shape
     for r in range(rows):
@@ -235,7 +261,7 @@ def _label_frame(
 
 
 @numba.njit(cache=True, nogil=True)
-def _merge(parent, sums, n):
+def _merge(parent: NDArray[np.int64], sums: Floats, n: int) -> NDArray[np.bool_]:
     """Add the sums of joined provisional spots to their root; mark the roots."""
     root = np.zeros(n, np.bool_)
     for i in range(n):
@@ -281,7 +307,7 @@ class SpotFinder:
         valid: NDArray[np.bool_],
         saturated: NDArray[np.bool_],
         frame: int,
-    ) -> Floats:
+    ) -> NDArray[np.float32]:
         """Take the next frame (rows, columns); returns its local background.
 
         A frame that is never handed over (blank) does not part a spot that lives through it.
