@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 # A knot of the scale for every so many degrees of rotation.
-_KNOT_DEG = 6.0
+_KNOT_DEG = 3.0
 # Unknown error of a single intensity in the logarithm; keeps a few strong ones from ruling.
 _LOG_ERROR = 0.15
 # Equivalents farther than this from the others' mean are outliers.
@@ -47,7 +47,7 @@ def smooth_scale(
     intensity, sigma : (n,).
     n_frames, range_deg : of the series.
     """
-    n_knots = int(np.clip(round(range_deg / _KNOT_DEG) + 1, 2, 25))
+    n_knots = int(np.clip(round(range_deg / _KNOT_DEG) + 1, 2, 50))
     use = intensity > 4 * sigma
     group = np.unique(group, return_inverse=True)[1]
     use &= np.bincount(group, use)[group] > 1
@@ -59,6 +59,9 @@ def smooth_scale(
     hats = np.stack([np.interp(frame[use], knots, unit) for unit in np.eye(n_knots)], axis=1)
     y = np.log(intensity[use])
     base = 1 / ((sigma[use] / intensity[use]) ** 2 + _LOG_ERROR**2)
+    # multiple scattering disturbs weak reflections relatively more (error ~ sqrt(I))
+    mean = np.bincount(group, intensity[use]) / np.bincount(group)
+    base = base * (mean / np.median(mean))[group]
     # neighbouring knots agree to a few per cent unless the data insist
     second = np.diff(np.eye(n_knots), 2, axis=0) / 0.1 if n_knots > 2 else np.zeros((0, n_knots))
     level = np.full((1, n_knots), 1e3 / n_knots)
@@ -67,10 +70,10 @@ def smooth_scale(
     for _ in range(6):
         total = np.maximum(np.bincount(group, weight, n_groups), 1e-12)
         centred = y - (np.bincount(group, weight * y, n_groups) / total)[group]
-        mean = np.stack(
+        middle = np.stack(
             [np.bincount(group, weight * column, n_groups) / total for column in hats.T], axis=1
         )
-        design = hats - mean[group]
+        design = hats - middle[group]
         root = np.sqrt(weight)
         lhs = np.concatenate([design * root[:, None], second, level])
         rhs = np.concatenate([centred * root, np.zeros(len(second) + 1)])
