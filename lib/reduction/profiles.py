@@ -188,7 +188,8 @@ def learn_spot_profile(
     half = boxes.shape[1] // 2
     k = 2 * (half + 1) * OVERSAMPLING + 1
     table, norm = np.zeros((k, k)), np.zeros((k, k))
-    significance = measured[:, 3] / np.sqrt(measured[:, 4])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        significance = measured[:, 3] / np.sqrt(measured[:, 4])
     weight = np.where(strong, np.minimum(significance, 30.0), 0.0)
     _accumulate_profile(
         boxes[strong], crowd[strong], row[strong], column[strong], measured[strong, 0],

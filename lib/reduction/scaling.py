@@ -102,20 +102,22 @@ class ErrorModel:
 def deviations(group: Integers, intensity: Floats, sigma: Floats) -> tuple[Floats, Floats]:
     """Normalised deviation of each reflection from the mean of its *other* equivalents.
 
+    A reflection without a finite intensity and a positive sigma makes its set NaN.
+
     Returns
     -------
     deviation : (n,), unit variance if the sigmas are right; NaN for a lone reflection.
     mean : (n,) weighted mean of all equivalents, itself included.
     """
-    w = 1 / sigma**2
     n = int(group.max()) + 1
-    total, weighted = np.bincount(group, w, n), np.bincount(group, w * intensity, n)
-    rest = total[group] - w
     count = np.bincount(group, minlength=n)[group]
     with np.errstate(invalid="ignore", divide="ignore"):
+        w = 1 / sigma**2
+        total, weighted = np.bincount(group, w, n), np.bincount(group, w * intensity, n)
+        rest = total[group] - w
         other = (weighted[group] - w * intensity) / rest
         deviation = np.where(count > 1, (intensity - other) / np.sqrt(sigma**2 + 1 / rest), np.nan)
-    mean: Floats = (weighted / total)[group]
+        mean: Floats = (weighted / total)[group]
     return deviation, mean
 
 
