@@ -90,20 +90,24 @@ def correct(
         r = replace(r, **{name: getattr(r, name) / at for name in names})
         note += f"; frames scaled between {scale.min():.2f} and {scale.max():.2f}"
     inside = np.flatnonzero(clean)
-    outlier = np.zeros(len(inside), bool)
-    for _ in range(2):
+    mean = deviations(group, r.intensity, r.sigma)[1]
+    errors = fit_error_model(group[inside], r.intensity[inside], r.sigma[inside])
+    if errors is not None:
+        # once more without the outliers that the first model shows
+        outlier = find_outliers(
+            group[inside], r.intensity[inside], errors.sigma(r.sigma, mean)[inside]
+        )
         kept = inside[~outlier]
-        model = fit_error_model(group[kept], r.intensity[kept], r.sigma[kept])
-        if model is None:
-            return Corrected(r, scale, verdict, note + "; too few equivalents for an error model")
-        mean = deviations(group, r.intensity, r.sigma)[1]
-        sigma = model.sigma(r.sigma, mean)
-        outlier = find_outliers(group[inside], r.intensity[inside], sigma[inside])
+        errors = fit_error_model(group[kept], r.intensity[kept], r.sigma[kept])
+    if errors is None:
+        return Corrected(r, scale, verdict, note + "; too few equivalents for an error model")
+    sigma = errors.sigma(r.sigma, mean)
+    outlier = find_outliers(group[inside], r.intensity[inside], sigma[inside])
     flags = r.flags.copy()
     flags[inside[outlier]] |= np.uint32(Flag.OUTLIER)
-    r = replace(r, sigma=sigma, sigma_sum=model.sigma(r.sigma_sum, mean), flags=flags)
+    r = replace(r, sigma=sigma, sigma_sum=errors.sigma(r.sigma_sum, mean), flags=flags)
     note += (
-        f"; sigma^2 = {model.a:.2f}^2 (sigma^2 + {model.c:.3g} I + ({model.b:.3f} I)^2); "
+        f"; sigma^2 = {errors.a:.2f}^2 (sigma^2 + {errors.c:.3g} I + ({errors.b:.3f} I)^2); "
         f"{int(outlier.sum())} outliers"
     )
     return Corrected(r, scale, verdict, note)

@@ -192,17 +192,22 @@ def search_lattice(model: Model, spots: Spots, search: BasisSearch) -> Solution 
         start, _ = anneal(points, np.ones(len(points)), basis)
         start = niggli_reduce(start)[0]
         solution = refine_in_stages(
-            replace(model, orientation=np.linalg.inv(start).T), some, free, TRICLINIC_STRAINS,
+            _with_basis(model, start), some, free, TRICLINIC_STRAINS,
             priors=priors,
         )  # fmt: skip
         while solution is not None and (smaller := _without_superlattice(solution)) is not None:
             solution = refine_in_stages(
-                replace(solution.model, orientation=np.linalg.inv(smaller).T), some, free,
+                _with_basis(solution.model, smaller), some, free,
                 TRICLINIC_STRAINS, priors=priors,
             )  # fmt: skip
         if solution is not None and (best is None or _better(solution, best)):
             best = solution
     return best
+
+
+def _with_basis(model: Model, real: Floats) -> Model:
+    """The model with another lattice: columns a, b, c of `real` at zero rotation, Å."""
+    return replace(model, orientation=np.asarray(np.linalg.inv(real).T, np.float64))
 
 
 def _without_superlattice(solution: Solution) -> Floats | None:
@@ -283,7 +288,7 @@ def choose_symmetry(
     niggli, _ = niggli_reduce(real)
     candidates = lattice_candidates(niggli, max_obliquity_deg)
     # free of any constraint but priors on the lens: no candidate can fit better than this
-    start = replace(solution.model, orientation=np.linalg.inv(niggli).T).with_knots(n_knots)
+    start = _with_basis(solution.model, niggli).with_knots(n_knots)
     reference = _refined_outwards(start, spots, "aP", lens=True)
     best = np.inf if reference is None else reference.score
     notes: list[str] = []

@@ -99,9 +99,9 @@ def match_lattice(found: Lattice, true: TrueLattice) -> LatticeMatch | None:
 def judge(reduction: Reduction, truth: Truth, lattice: int = 0) -> dict[str, float]:
     """Figures of merit of a reduction, for one of the true lattices.
 
-    Intensities are judged as a user gets them: Lorentz-corrected by the engine. The reflections used are those with a finite intensity, a partiality
-    of at least 0.5, none of the flags in `UNUSABLE`, and no grazing passage; saturated ones
-    only where said.
+    Intensities are judged as a user gets them: Lorentz-corrected by the engine. The reflections
+    used are those with a finite intensity, a partiality of at least 0.5, none of the flags in
+    `UNUSABLE`, and no grazing passage; saturated ones only where said.
 
     Returns
     -------

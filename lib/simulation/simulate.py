@@ -122,9 +122,7 @@ def simulate_series(
     nominal_step_deg = step_deg * (1 + header.step_percent / 100)
     series = RotationSeries(
         name=name,
-        frames=da.from_array(  # type: ignore[no-untyped-call]
-            frames[kept], chunks=(16, *shape)
-        ),
+        frames=da.from_array(frames[kept], chunks=(16, *shape)),
         frame_number=(kept + 1).astype(np.int64),
         angle_start_deg=angle_start_deg + nominal_step_deg * elapsed,
         angle_width_deg=np.full(len(kept), nominal_step_deg),
