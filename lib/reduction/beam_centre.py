@@ -79,6 +79,21 @@ def centroid_above(
     return sum_row / weight, sum_column / weight, top
 
 
+def find_beam(frame: NDArray[np.float32], valid: NDArray[np.bool_]) -> tuple[float, float]:
+    """(row, column) of the direct beam on a frame (rows, columns); NaN where it holds nothing.
+
+    It is looked for among valid pixels, but the beam may sit on the detector's cross: masked
+    pixels still show where it is. The window follows the centroid, for a window that cuts a
+    broad beam off-centre would draw the centroid to itself.
+    """
+    row, column = brightest_block(frame, valid, 4)
+    for _ in range(3):
+        row, column, top = centroid_above(frame, np.ones_like(valid), row, column, 10, 0.35)
+        if top <= 0:
+            break
+    return row, column
+
+
 @dataclass(frozen=True)
 class BeamTrack:
     """The direct beam over a series.

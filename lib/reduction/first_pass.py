@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..series import RotationSeries
-from .beam_centre import BeamTrack, brightest_block, centroid_above, track_beam
+from .beam_centre import BeamTrack, find_beam, track_beam
 from .config import ReductionConfig
 from .refinement import Model
 from .spot_finding import SpotFinder, Spots
@@ -38,7 +38,6 @@ def find_spots(
     centres = np.full((n, 2), np.nan)
     background = np.zeros(n)
     totals = np.zeros(n)
-    everywhere = np.ones(series.shape, bool)
     for start, block in frame_blocks(series):
         for k, raw in enumerate(block):
             i = start + k
@@ -46,9 +45,7 @@ def find_spots(
             totals[i] = float(electrons.sum(dtype=np.float64))
             if totals[i] <= 0 or raw.max() == raw.min():
                 continue
-            # the beam may sit on the detector's cross: masked pixels still show where it is
-            row, column = brightest_block(electrons, seen.valid, 4)
-            centres[i] = centroid_above(electrons, everywhere, row, column, 10, 0.35)[:2]
+            centres[i] = find_beam(electrons, seen.valid)
             local = finder.add(electrons, seen.valid, raw >= seen.saturation, i)
             background[i] = float(np.nanmedian(local[::7, ::7]))
         report("find spots", (start + len(block)) / n)
