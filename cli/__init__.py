@@ -22,6 +22,8 @@ Results lie below `runs/`, or wherever `--store` says. Nothing there is ever ove
 stage that is finished is not run again.
 """
 
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it; Typer returns it too
+
 app = typer.Typer(
     name="ewaldflow",
     no_args_is_help=True,
@@ -57,13 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(arguments, prog_name="ewaldflow", standalone_mode=False)
     except UserError as error:
-        print(f"ewaldflow: {error}", file=sys.stderr)
-        return 2
+        return _say(2, str(error))
     except TyperException as error:
-        message = " ".join(error.format_message().split())
-        print(f"ewaldflow: {message} (see ewaldflow --help)", file=sys.stderr)
-        return 2
+        return _say(2, f"{error.format_message()} (see ewaldflow --help)")
+    except OSError as error:
+        # a disk or a place that nobody foresaw
+        return _say(2, f"{error.filename or 'a file'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
-        print("ewaldflow: interrupted; finished stages are kept", file=sys.stderr)
-        return 130
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        return _say(code, "interrupted; finished stages are kept")
     return code if isinstance(code, int) else 0
+
+
+def _say(code: int, line: str) -> int:
+    print(f"ewaldflow: {' '.join(line.split())}", file=sys.stderr)
+    return code

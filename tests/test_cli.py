@@ -11,6 +11,7 @@ import yaml
 
 from ewaldflow.cli import main
 from ewaldflow.cli.options import reduction_config, stated_overrides
+from ewaldflow.lib import instrument
 from ewaldflow.lib.artefacts import ArtefactStore, Recipe
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.formats import read_series, write_series
@@ -105,6 +106,24 @@ def test_a_store_that_is_something_else_is_one_line(tmp_path: Path, capsys: Capt
     (tmp_path / "thesis.doc").touch()
     assert main(["process", str(tmp_path), "--store", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "ewaldflow: interrupted; finished stages are kept\n"),
+        (OSError(5, "Input/output error", "a/b"), 2, "ewaldflow: a/b: Input/output error\n"),
+    ],
+)
+def test_what_comes_from_outside_is_one_line(
+    error: BaseException, code: int, line: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(instrument, "available_instruments", fail)
+    assert main(["instruments"]) == code
+    assert capsys.readouterr().err == line
 
 
 def test_help_comes_at_once() -> None:
