@@ -8,7 +8,7 @@ import pytest
 from _dials import DialsRun, _indexed_part, reduction_of
 from _real import against_xds, to_setting
 from _table import Ran
-from reduction_simulated import flagged_overlaps
+from reduction_simulated import sharing_pixels
 
 from ewaldflow.lib.crystal.cell import reciprocal_basis
 from ewaldflow.lib.geometry import rotation_about
@@ -146,14 +146,11 @@ def test_the_indexed_part_is_that_of_the_last_table():
     assert _indexed_part(Ran(0, 1.0, 1.0, "no suitable lattice")) == 0.0
 
 
-def test_overlaps_are_counted_where_two_lattices_meet():
-    def lattice(row, column, frame, flags):
-        flagged = np.array(flags)
-        columns = {"row": np.array(row), "column": np.array(column), "frame": np.array(frame)}
-        return SimpleNamespace(reflections=SimpleNamespace(**columns, has=lambda flag: flagged))
+def test_pixels_are_shared_at_the_same_place_and_time():
+    def reflections(row, column, frame):
+        return SimpleNamespace(row=np.array(row), column=np.array(column), frame=np.array(frame))
 
-    # the first shares its place; the second only the pixel, at another time; the third nothing
-    first = lattice([10.0, 50.0, 90.0], [10.0, 50.0, 90.0], [5.0, 5.0, 5.0], [True, True, False])
-    second = lattice([11.0, 50.0], [11.0, 50.0], [5.2, 9.0], [True, False])
-    assert flagged_overlaps(SimpleNamespace(lattices=(first, second))) == (1, 1)
-    assert flagged_overlaps(SimpleNamespace(lattices=(first,))) == (0, 0)
+    # the second shares only the place, at another time; the third nothing; the fourth is 2.8 px off
+    first = reflections([10.0, 50.0, 90.0, 20.0], [10.0, 50.0, 90.0, 20.0], [5.0, 5.0, 5.0, 5.0])
+    second = reflections([11.0, 50.0, 22.0], [11.0, 50.0, 22.0], [5.2, 9.0, 5.0])
+    assert sharing_pixels(first, second).tolist() == [True, False, False, False]

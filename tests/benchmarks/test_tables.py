@@ -9,7 +9,7 @@ import reduction_real
 import reduction_simulated
 import reduction_vs_dials
 from _table import SKIPPED, Table, run_measured, work_folder
-from reduction_simulated import Judged
+from reduction_simulated import Judged, Overlaps
 
 
 def test_bars_from_below_and_above(capsys):
@@ -145,15 +145,15 @@ def test_noise_must_not_be_given_a_cell(claimed, n_missed):
 
 
 @pytest.mark.parametrize(
-    ("found", "shared", "flagged", "n_missed"),
-    [((1.0, 1.0), 100, 99, 0), ((1.0, 0.0), 100, 100, 1), ((1.0, 1.0), 100, 98, 1),
-     ((1.0, 1.0), 0, 0, 1)],
+    ("found", "overlaps", "n_missed"),
+    [((1.0, 1.0), (100, 90, 0), 0), ((1.0, 0.0), (100, 100, 0), 1), ((1.0, 1.0), (100, 89, 9), 1),
+     ((1.0, 1.0), (), 1)],
 )  # fmt: skip
-def test_both_lattices_and_their_overlaps_count(found, shared, flagged, n_missed):
+def test_both_lattices_and_their_overlaps_count(found, overlaps, n_missed):
     table = Table("two")
     figures = tuple({"found": one, "cc_f2": 0.99} for one in found)
     reduction_simulated.stressed(
-        table, Judged("two", figures, (shared, flagged)), "two lattices 60:40"
+        table, Judged("two", figures, Overlaps(*overlaps)), "two lattices 60:40"
     )
     assert len(table.missed) == n_missed
 
@@ -162,7 +162,9 @@ def test_every_stress_has_a_bar_or_is_told():
     table = Table("stress")
     figures = GOOD | {"lattices_claimed": 0.0}
     for stress in reduction_simulated.STRESSES:
-        reduction_simulated.stressed(table, Judged(stress, (figures, figures), (9, 9)), stress)
+        reduction_simulated.stressed(
+            table, Judged(stress, (figures, figures), Overlaps(9, 9)), stress
+        )
     assert table.missed == []
     told = {row[0].split(":")[0] for row in table.rows}
     assert all(stress.split(":")[0] in told for stress in reduction_simulated.STRESSES)
