@@ -176,7 +176,7 @@ def test_the_threshold_counts_standard_deviations(mean):
     above = 2 * (np.sqrt(nine + 0.375) - np.sqrt(9 * mean + 0.375)) > 2
     inside = np.s_[1:-1, 1:-1]
     assert_array_equal(strong[inside], (above & (electrons > mean))[inside])
-    assert 0.015 < above.mean() < 0.028  # 2.3 % of a normal distribution
+    assert 0.01 < above.mean() < 0.028  # 2.3 % of a normal distribution, but counts come in steps
     strong[inside] = False
     assert not strong.any()
 
