@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ReductionConfig(BaseModel):
@@ -22,8 +24,16 @@ class ReductionConfig(BaseModel):
     max_axis_A: float = Field(100.0, gt=0, description="longest real-space axis searched")
     max_lattices: int = Field(3, ge=1, description="lattices looked for")
     cell: tuple[float, float, float, float, float, float] | None = Field(
-        None, description="known cell (Å, degrees), to check the result against"
+        None, description="known conventional cell (Å, degrees): the result is given in its setting"
     )
     try_reversed_axis: bool = Field(True, description="also try the opposite rotation sense")
-    refine_distance: bool = Field(False, description="free the camera length (known cell only)")
+    refine_distance: bool = Field(
+        False, description="hold the known cell and refine the camera length instead"
+    )
     seed: int = Field(0, description="of the random half sets behind CC1/2")
+
+    @model_validator(mode="after")
+    def _distance_needs_a_cell(self) -> Self:
+        if self.refine_distance and self.cell is None:
+            raise ValueError("refine_distance needs a known cell: the cell's scale hides it")
+        return self

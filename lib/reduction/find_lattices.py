@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..crystal.lattice_symmetry import reindex_absences, strain_basis
 from .config import ReductionConfig
 from .indexing import BasisSearch
+from .known_cell import in_known_setting, with_known_cell
 from .refinement import Model
 from .solve_lattice import (
     HKL_TOLERANCE,
@@ -53,8 +54,11 @@ def find_lattices(
         if number > 0 and solution.indexed.sum() < max(0.08 * len(spots), 25):
             break
         best = choose_symmetry(solution, strongest(rest, 1000))
-        final = _refine_on(best, rest)
         notes.extend(f"lattice {number + 1}: {note}" for note in best.notes)
+        if config.cell is not None:
+            best, note = _with_the_known_cell(best, config)
+            notes.append(f"lattice {number + 1}: {note}")
+        final = _refine_on(best, rest)
         chosen.append((final, rest))
         current = replace(
             final.solution.model, orientation=model.orientation, knots=np.zeros(1),
@@ -82,9 +86,28 @@ def strongest(spots: Spots, n: int) -> Spots:
     return spots[np.sort(order)]
 
 
+def _with_the_known_cell(
+    chosen: ChosenLattice, config: ReductionConfig
+) -> tuple[ChosenLattice, str]:
+    """The lattice in the known cell's setting, if it is that lattice; and a sentence on it."""
+    assert config.cell is not None
+    text = " ".join(f"{v:g}" for v in config.cell)
+    model = in_known_setting(chosen.solution.model, chosen.bravais, config.cell)
+    if model is None:
+        return chosen, f"it does not match the known cell {text}"
+    if config.refine_distance:
+        model = with_known_cell(model, config.cell)
+        distance = model.geometry.distance_mm
+        note = f"known cell {text} held; camera length about {distance:.2f} mm from it"
+    else:
+        note = f"it matches the known cell {text}, whose setting is used"
+    solution = replace(chosen.solution, model=model)
+    return replace(chosen, solution=solution, cell_known=config.refine_distance), note
+
+
 def _refine_on(chosen: ChosenLattice, spots: Spots) -> ChosenLattice:
     """The chosen lattice refined once more, now on all its spots (at most 6000)."""
-    free, priors = refinable(chosen.bravais, chosen.lens)
+    free, priors = refinable(chosen.bravais, chosen.lens, chosen.cell_known)
     solution = refine_in_stages(
         chosen.solution.model, strongest(spots, 6000), free, strain_basis(chosen.bravais),
         quantiles=(0.7, 1.0, 1.0), priors=priors,
@@ -94,7 +117,6 @@ def _refine_on(chosen: ChosenLattice, spots: Spots) -> ChosenLattice:
 
 def indexed_by(model: Model, bravais: str, spots: Spots) -> NDArray[np.bool_]:
     """Spots with an index within the tolerance that the lattice's centring allows."""
-
     hkl, deviation, _ = assign_indices(model, spots)
     indexed: NDArray[np.bool_] = (deviation < HKL_TOLERANCE) & ~reindex_absences(bravais, hkl)
     return indexed

@@ -163,10 +163,14 @@ def _integrate(
     integrated = integrate(model, predictions, plan.slices, plan.rocking, plan.core_px, n_frames)
     refined = chosen.solution.refined
     if len(integrated.observations.frame) >= 50:
-        free, priors = refinable(chosen.bravais, chosen.lens)
-        for _ in range(2):
+        free, priors = refinable(chosen.bravais, chosen.lens, chosen.cell_known)
+        for n_knots in (1, _drift_knots(len(integrated.observations.frame), n_frames)):
             refined = refine(
-                model, integrated.observations, free, strain_basis(chosen.bravais), priors=priors
+                model.with_knots(n_knots),
+                integrated.observations,
+                free,
+                strain_basis(chosen.bravais),
+                priors=priors,
             )
             model = refined.model
         predictions = moved(model, predictions)
@@ -177,6 +181,11 @@ def _integrate(
     range_deg = abs(model.angle_step_deg) * n_frames
     corrected = correct(integrated.reflections, chosen.bravais, n_frames, range_deg)
     return IntegratedLattice(plan, chosen, refined, integrated, corrected, ())
+
+
+def _drift_knots(n_observations: int, n_frames: int) -> int:
+    """Knots of the centre's drift that so many observations can hold."""
+    return int(np.clip(min(n_observations // 150, n_frames // 20), 1, 8))
 
 
 def _family(operators: NDArray[np.int64]) -> str:

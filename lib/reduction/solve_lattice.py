@@ -254,8 +254,9 @@ def significant(solution: Solution) -> bool:
 class ChosenLattice:
     """A solution in its conventional setting, and what was considered on the way.
 
-    `lens` tells whether the lens's distortions are refined with it; `primitive` is the
-    solution without symmetry that it came from.
+    `lens` tells whether the lens's distortions are refined with it, `cell_known` that the cell
+    is held and the camera length refined in its place; `primitive` is the solution without
+    symmetry that it came from.
     """
 
     bravais: str
@@ -263,6 +264,7 @@ class ChosenLattice:
     niggli: Cell
     candidates: tuple[LatticeCandidate, ...]
     lens: bool
+    cell_known: bool
     primitive: Solution
     notes: tuple[str, ...]
 
@@ -315,7 +317,7 @@ def choose_symmetry(
             lens = without is None or with_lens.score < lens_gain * without.score
             return ChosenLattice(
                 candidate.bravais, with_lens if without is None or lens else without,
-                cell_from_real_basis(niggli), candidates, lens, solution, tuple(notes),
+                cell_from_real_basis(niggli), candidates, lens, False, solution, tuple(notes),
             )  # fmt: skip
     raise ValueError("no lattice candidate could be refined")
 
@@ -349,16 +351,20 @@ def _symmetrised(conventional: Floats, candidate: LatticeCandidate) -> Floats:
     return orientation
 
 
-def refinable(bravais: str, lens: bool) -> tuple[tuple[str, ...], dict[str, float]]:
+def refinable(
+    bravais: str, lens: bool, cell_known: bool = False
+) -> tuple[tuple[str, ...], dict[str, float]]:
     """Parameter blocks that a lattice type lets one refine, and their priors.
 
     An orthorhombic or higher lattice can tell an elliptical distortion, or a wrong rotation
     scale, from a strained cell. The others can't, so the ellipse is left to `lens`, which
     frees what of the lens must prove itself: the radial distortion, and there the ellipse.
+    With the cell known, the camera length takes its place, and every lattice is firm enough.
     """
-    free: tuple[str, ...] = ("orientation", "strain", "centre", "axis")
+    free: tuple[str, ...] = ("orientation", "distance" if cell_known else "strain", "centre")
+    free += ("axis",)
     priors = {"centre": 1.5, "axis": 0.1, "rotation_scale": 0.03, "radial": 1.0}
-    if bravais[0] in "am":
+    if bravais[0] in "am" and not cell_known:
         priors["distortion"] = 0.02
         return (*free, "distortion", "radial") if lens else free, priors
     priors["distortion"] = 0.03
