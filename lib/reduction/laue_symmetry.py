@@ -19,8 +19,6 @@ from numpy.typing import ArrayLike
 from ..crystal.cell import Floats, Integers
 from .statistics import correlation, equivalents, merge, reflection_keys
 
-# I/sigma of the sum of a pair that is worth comparing.
-_MIN_PAIR_STRENGTH = 4.0
 _MIN_PAIRS = 10
 _MIN_SIGNIFICANCE = 3.0
 
@@ -51,18 +49,21 @@ class OperatorCorrelation:
         return self.n_pairs >= _MIN_PAIRS and self.significance > _MIN_SIGNIFICANCE
 
 
-def normalised_amplitudes(intensity: ArrayLike, d_A: ArrayLike, per_shell: int = 50) -> Floats:
-    """Signed sqrt(|I| / <I>) with <I> of resolution shells of about `per_shell` reflections.
+def normalised_amplitudes(
+    intensity: ArrayLike, sigma: ArrayLike, d_A: ArrayLike, per_shell: int = 50
+) -> Floats:
+    """asinh(I / 2 sigma), less its mean over resolution shells of about `per_shell` reflections.
 
-    Like |E|, but negative intensities keep their sign instead of being clipped. NaN in shells
-    whose mean is not positive: they hold no signal to normalise by.
+    sigma is the shell's median. Logarithmic where strong, linear where weak: noise stays
+    small beside signal, whereas sqrt(I) blows it up, and a few strong ones do not rule. With
+    the shells' means gone, the fall-off with resolution alone correlates nothing.
     """
-    i, d = np.asarray(intensity, float), np.asarray(d_A, float)
-    result = np.full(len(i), np.nan)
+    i, s, d = (np.asarray(x, float) for x in (intensity, sigma, d_A))
+    result = np.zeros(len(i))
     for shell in np.array_split(np.argsort(-d), max(len(i) // per_shell, 1)):
-        mean = i[shell].mean() if len(shell) else 0.0
-        if mean > 0:
-            result[shell] = np.sign(i[shell]) * np.sqrt(np.abs(i[shell]) / mean)
+        if len(shell):
+            x = np.arcsinh(i[shell] / (2 * np.median(s[shell])))
+            result[shell] = x - x.mean()
     return result
 
 
@@ -91,7 +92,7 @@ def operator_correlations(
     number = equivalents(hkl, group)
     merged = merge(number, intensity, sigma)
     first = np.unique(number, return_index=True)[1]
-    amplitude = normalised_amplitudes(merged.intensity, np.asarray(d_A, float)[first])
+    amplitude = normalised_amplitudes(merged.intensity, merged.sigma, np.asarray(d_A, float)[first])
     # every index once, whatever its merged reflection: R need not map merged onto merged
     unique, at = np.unique(np.asarray(hkl, np.int64).reshape(-1, 3), axis=0, return_index=True)
     mine = number[at]
@@ -101,11 +102,6 @@ def operator_correlations(
         turned = reflection_keys(unique @ rotation.T, group)
         partner = np.minimum(np.searchsorted(keys, turned), len(keys) - 1)
         pair = (keys[partner] == turned) & (partner != mine)
-        pair &= np.isfinite(amplitude[mine]) & np.isfinite(amplitude[partner])
-        # pairs of two weak reflections say nothing; the choice treats both members alike
-        together = merged.intensity[mine] + merged.intensity[partner]
-        noise = np.hypot(merged.sigma[mine], merged.sigma[partner])
-        pair &= together > _MIN_PAIR_STRENGTH * noise
         one, other = mine[pair], partner[pair]
         code = np.unique(np.minimum(one, other) * len(keys) + np.maximum(one, other))
         one, other = np.divmod(code, len(keys))
@@ -131,7 +127,8 @@ class LaueVerdict:
     highest_rejected_cc : best of the others with ten pairs or more, on data merged under
         the class; NaN if none.
     contradicted : for each of `correlations`, whether it is clearly no symmetry: eight pairs
-        or more, correlated 2.5 standard deviations below half of what the best one reaches.
+        or more, and 2.5 standard deviations above its correlation (Fisher's z) still less than
+        0.7 of what the best one reaches.
         Not to be seen for want of data is no contradiction.
     """
 
@@ -225,10 +222,11 @@ def laue_verdict(
 
 
 def _contradicted(c: OperatorCorrelation, best: float) -> bool:
-    if c.n_pairs < _MIN_PAIRS - 2:
+    # where nothing correlates it is the data that are poor
+    if c.n_pairs < _MIN_PAIRS - 2 or best < 0.4:
         return False
-    # nothing correlates: then it is the data that are poor
-    return best > 0.4 and c.cc + 2.5 / float(np.sqrt(c.n_pairs)) < best / 2
+    upper = np.tanh(np.arctanh(c.cc) + 2.5 / np.sqrt(c.n_pairs - 3))
+    return bool(upper < 0.7 * best)
 
 
 def _generated(table: list[list[int]], start: Iterable[int]) -> frozenset[int]:

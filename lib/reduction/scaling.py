@@ -109,7 +109,7 @@ def deviations(group: Integers, intensity: Floats, sigma: Floats) -> tuple[Float
     deviation : (n,), unit variance if the sigmas are right; NaN for a lone reflection.
     mean : (n,) weighted mean of all equivalents, itself included.
     """
-    n = int(group.max()) + 1
+    n = int(group.max(initial=-1)) + 1
     count = np.bincount(group, minlength=n)[group]
     with np.errstate(invalid="ignore", divide="ignore"):
         w = 1 / sigma**2

@@ -102,9 +102,9 @@ def test_pairs_are_counted_once():
 
 
 def test_the_correlation_by_hand():
-    # amplitudes are sqrt(I / mean I); pairs (4, 9), (16, 16), (9, 4): roots 2 3, 4 4, 3 2
+    # with sigma 1, I = 2 sinh(x) has amplitude x less its mean; pairs (2, 3), (4, 4), (3, 2)
     hkl = [[1, 1, 1], [1, -1, 1], [2, 1, 1], [2, -1, 1], [3, 1, 1], [3, -1, 1]]
-    intensity = [4.0, 9.0, 16.0, 16.0, 9.0, 4.0]
+    intensity = 2 * np.sinh([2.0, 3.0, 4.0, 4.0, 3.0, 2.0])
     row = operator_correlations(
         hkl, intensity, np.ones(6), np.arange(6.0, 0.0, -1), candidate_operators("mP")
     )[1]
@@ -138,14 +138,19 @@ def test_resolution_falloff_alone_is_no_symmetry():
     assert verdict.laue_class == "-1"
 
 
-def test_amplitudes_are_normalised_and_signed():
+def test_amplitudes_by_hand():
+    # asinh(I / 2 sigma) of 4, 0 and -4 with sigma 1 is +-asinh(2) about its mean, 0
+    amplitude = normalised_amplitudes([4.0, 0.0, -4.0], [1.0, 1.0, 1.0], [1.0, 2.0, 3.0])
+    assert np.allclose(amplitude, [1.4436354751788103, 0.0, -1.4436354751788103])
+
+
+def test_amplitudes_of_a_shell_have_no_mean():
     rng = np.random.default_rng(0)
     d = rng.uniform(0.8, 5, 1000)
     intensity = rng.exponential(100 * d, 1000)
-    amplitude = normalised_amplitudes(intensity, d)
-    assert np.mean(amplitude**2) == pytest.approx(1)
-    assert np.allclose(normalised_amplitudes([4.0, -1.0, 9.0], [1.0, 2.0, 3.0]), [1, -0.5, 1.5])
-    assert np.all(np.isnan(normalised_amplitudes([-4.0, 1.0], [1.0, 2.0])))
+    amplitude = normalised_amplitudes(intensity, np.ones(1000), d)
+    shells = np.array_split(amplitude[np.argsort(-d)], 20)
+    assert np.allclose([shell.mean() for shell in shells], 0, atol=1e-12)
 
 
 def test_no_reflections_show_no_symmetry():

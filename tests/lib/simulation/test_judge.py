@@ -70,10 +70,10 @@ def made_up(
     zero = np.zeros(n)
     reflections = Reflections(
         hkl=np.rint(table.hkl @ v).astype(np.int32),
-        intensity_sum=intensity,
-        sigma_sum=sigma,
-        intensity=intensity,
-        sigma=sigma,
+        intensity_sum=intensity / table.lorentz,
+        sigma_sum=sigma / table.lorentz,
+        intensity=intensity / table.lorentz,
+        sigma=sigma / table.lorentz,
         background=zero,
         frame=table.frame + 0.1,
         angle_deg=table.angle_deg,
@@ -82,7 +82,7 @@ def made_up(
         observed_row=table.row,
         observed_column=table.column,
         partiality=np.ones(n),
-        lorentz=zero,
+        lorentz=table.lorentz,
         d_A=zero,
         flags=np.where(table.saturated, int(Flag.SATURATED), 0).astype(np.uint32),
     )
@@ -114,6 +114,7 @@ def made_up(
         beam_row=np.zeros(m),
         beam_column=np.zeros(m),
         scale=np.ones(m),
+        profile_ratio=np.ones(m),
         n_spots=np.zeros(m, np.int64),
         n_indexed=np.zeros(m, np.int64),
         background=np.zeros(m),
