@@ -269,6 +269,8 @@ def lattice_result(done: IntegratedLattice) -> Lattice:
     model, refined = done.model, done.refined
     p1 = _without_constraints(done)
     indexed = indexed_by(model, done.chosen.bravais, done.plan.offered)
+    frames = np.arange(len(model.beam_track_px), dtype=float)
+    row, column = np.median(model.centre_px(frames), axis=0)
     return Lattice(
         bravais=done.chosen.bravais,
         orientation=model.orientation,
@@ -277,7 +279,7 @@ def lattice_result(done: IntegratedLattice) -> Lattice:
         cell_p1=p1.model.cell,
         cell_p1_esd=p1.cell_esd,
         niggli=done.chosen.niggli,
-        geometry=model.geometry,
+        geometry=model.geometry.with_(beam_centre_px=(float(row), float(column))),
         esd=refined.esd,
         rotation_scale=model.rotation_scale,
         candidates=done.chosen.candidates,

@@ -485,7 +485,9 @@ def _cell_esd(problem: _Problem, x: Floats, covariance: Floats) -> Cell:
             y[where.start + k] += sign * step
             gradient[:, k] += sign * np.array(problem.updated(y).cell) / (2 * step)
     variance = np.einsum("ik,kl,il->i", gradient, block, gradient)
-    a, b, c, alpha, beta, gamma = (float(v) for v in np.sqrt(np.maximum(variance, 0)))
+    # what the symmetry fixes has no error, whatever the rounding of the differences says
+    sigma = np.sqrt(np.where(variance > 1e-16, variance, 0.0))
+    a, b, c, alpha, beta, gamma = (float(v) for v in sigma)
     return a, b, c, alpha, beta, gamma
 
 

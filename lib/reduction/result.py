@@ -124,7 +124,7 @@ class Lattice:
     cell, cell_esd : refined with the lattice's constraints.
     cell_p1, cell_p1_esd : the same setting refined without them.
     niggli : reduced cell of the unconstrained lattice.
-    geometry : refined.
+    geometry : refined; its beam centre is the median over the frames (see `FrameTable`).
     esd : e.s.d. of other refined parameters by name.
     rotation_scale : true rotation over the nominal one.
     candidates : the lattice types considered, best first.

@@ -157,6 +157,8 @@ def _geometry(lattice: Lattice, series: RotationSeries, frames: FrameTable) -> S
          f"{refined.distortion.ratio:.4f}"],
         ["ellipse, azimuth of the major axis / °", f"{nominal.distortion.azimuth_deg:.1f}",
          f"{refined.distortion.azimuth_deg:.1f}"],
+        ["radial distortion / 10⁻⁴ mm⁻²", f"{1e4 * nominal.radial_per_mm2:.2f}",
+         f"{1e4 * refined.radial_per_mm2:.2f}"],
         ["true over nominal rotation", "1", with_esd(lattice.rotation_scale,
                                                      known("rotation_scale"))],
         ["mosaic spread η / °", "", with_esd(lattice.mosaicity_deg, known("mosaicity_deg"), 3)],
