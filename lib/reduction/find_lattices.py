@@ -19,6 +19,7 @@ from .solve_lattice import (
     Solution,
     assign_indices,
     choose_symmetry,
+    fits_within_errors,
     refinable,
     refine_in_stages,
     search_lattice,
@@ -42,7 +43,8 @@ def find_lattices(
         if len(rest) < 12:
             break
         solution = search_lattice(current, rest, search)
-        if number == 0 and config.try_reversed_axis:
+        unsure = solution is None or not fits_within_errors(solution)
+        if number == 0 and config.try_reversed_axis and unsure:
             solution, reversed_axis = _better_sense(current, rest, search, solution)
             if reversed_axis:
                 notes.append(

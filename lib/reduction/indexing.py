@@ -21,6 +21,9 @@ from ..crystal.niggli import niggli_reduce
 
 Floats = NDArray[np.float64]
 
+# Lattice vectors that differ by one on whose zero layer all points lie but this part are copies.
+_LEAST_OFF_ZERO_LAYER = 0.03
+
 
 @dataclass(frozen=True)
 class BasisSearch:
@@ -180,7 +183,7 @@ def lattice_vectors(points: Floats, weights: Floats, search: BasisSearch) -> tup
     inside &= spread > search.min_off_zero_layer
     vectors, scores = vectors[inside], scores[inside]
     order = np.argsort(-scores * _short_first(vectors, search))
-    return _unique(vectors[order], scores[order], search.n_vectors)
+    return _unique(vectors[order], scores[order], points, search.n_vectors)
 
 
 def _short_first(vectors: Floats, search: BasisSearch) -> Floats:
@@ -189,15 +192,18 @@ def _short_first(vectors: Floats, search: BasisSearch) -> Floats:
     return weight
 
 
-def _unique(vectors: Floats, scores: Floats, n: int) -> tuple[Floats, Floats]:
-    """The first n vectors, without near-copies (either sign) of those before them."""
+def _unique(vectors: Floats, scores: Floats, points: Floats, n: int) -> tuple[Floats, Floats]:
+    """The first n vectors, without copies (either sign) of those before them.
+
+    A copy differs by a vector on whose zero layer (nearly) all points lie, so that both index
+    alike: near a lattice vector S has side maxima, displaced along the beam where the points
+    are a thin slab. Together they would make a tiny cell that explains everything.
+    """
     kept: list[int] = []
     for i, v in enumerate(vectors):
-        if all(
-            min(np.linalg.norm(v - vectors[j]), np.linalg.norm(v + vectors[j]))
-            > 0.4 + 0.02 * np.linalg.norm(v)
-            for j in kept
-        ):
+        difference = np.concatenate([vectors[kept] - v, vectors[kept] + v])
+        off = (np.abs(difference @ points.T) > 0.5).mean(axis=1)
+        if np.all(off > _LEAST_OFF_ZERO_LAYER):
             kept.append(i)
             if len(kept) == n:
                 break

@@ -28,6 +28,8 @@ REACH = 3.0
 _PROFILE_ERROR = 0.03
 # Nor does a slice of which masks and neighbours leave less than this.
 _MIN_SEEN = 0.6
+# A slice shares its core with another reflection where more than this part of it is common.
+_SHARED = 0.1
 # Less of a rocking curve than this says too little about the whole.
 _MIN_PARTIALITY = 0.2
 
@@ -125,7 +127,7 @@ def integrate(
     core_px : radius of the summation area.
     n_frames : frames in the series.
     """
-    measured = np.empty((len(slices), 8))
+    measured = np.empty((len(slices), 9))
     profiles.measure_slices(
         slices.boxes, slices.crowd, slices.row, slices.column, core_px, measured
     )
@@ -257,7 +259,7 @@ def _collect(
 
     mark(slices.saturated, Flag.SATURATED)
     mark(slices.masked, Flag.MASKED)
-    mark(_shared(slices, profile.core_px), Flag.OVERLAP)
+    mark(measured[:, 8] > _SHARED, Flag.OVERLAP)
     mark(~np.isfinite(measured[:, 0]), Flag.BACKGROUND)
     flags[partiality < 0.95] |= np.uint32(Flag.PARTIAL)
     flags[fitted[:, 9] > 6] |= np.uint32(Flag.MISFIT)
@@ -302,24 +304,6 @@ def _collect(
 def _cdf(excitation: Floats, rocking: RockingCurve, length: Floats) -> Floats:
     cdf: Floats = ndtr(excitation / rocking.sigma(length))
     return cdf
-
-
-def _shared(slices: Slices, core_px: float) -> NDArray[np.bool_]:
-    """(m,) slices in whose core another reflection's core lies."""
-    size = slices.boxes.shape[1]
-    offset = np.arange(size) - size // 2
-    dr = np.round(slices.row) - slices.row
-    dc = np.round(slices.column) - slices.column
-    shared = np.zeros(len(slices), bool)
-    crowded = np.flatnonzero(slices.crowd.any(axis=(1, 2)))
-    r2 = (offset[None, :, None] + dr[crowded, None, None]) ** 2 + (
-        offset[None, None, :] + dc[crowded, None, None]
-    ) ** 2
-    core = r2 <= core_px**2
-    shared[crowded] = ((slices.crowd[crowded] > 0) & core).sum(axis=(1, 2)) > 0.1 * core.sum(
-        axis=(1, 2)
-    )
-    return shared
 
 
 def _observations(

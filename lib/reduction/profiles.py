@@ -71,9 +71,10 @@ def measure_slices(
 ) -> None:
     """Background, summed counts and centroid of each slice.
 
-    out (m, 8): background per pixel, its variance, background pixels, core sum above
-    background, its variance, lost core pixels (masked, saturated or shared), and the
-    background-subtracted centroid offsets (row, column) from the prediction.
+    out (m, 9): background per pixel, its variance, background pixels, core sum above
+    background, its variance, lost core pixels (masked, saturated or shared), the
+    background-subtracted centroid offsets (row, column) from the prediction, and the part of
+    the core that other reflections share.
     """
     size = boxes.shape[1]
     half = size // 2
@@ -105,13 +106,15 @@ def measure_slices(
             background, variance = mean, max(mean, 0.05) / n
         else:
             background, variance = np.nan, np.nan
-        total, counts, lost, n_core = 0.0, 0.0, 0, 0
+        total, counts, lost, n_core, shared = 0.0, 0.0, 0, 0, 0
         wr, wc, w = 0.0, 0.0, 0.0
         for i in range(size):
             for j in range(size):
                 y, x = i + dr0, j + dc0
                 if y * y + x * x <= core2:
                     v = boxes[m, i, j]
+                    if crowd[m, i, j] > 0:
+                        shared += 1
                     if v == v and crowd[m, i, j] == 0:
                         s = v - background
                         total += s
@@ -130,6 +133,7 @@ def measure_slices(
         out[m, 5] = lost
         out[m, 6] = wr / w if w > 0 else np.nan
         out[m, 7] = wc / w if w > 0 else np.nan
+        out[m, 8] = shared / max(n_core + lost, 1)
 
 
 @numba.njit(cache=True, nogil=True)

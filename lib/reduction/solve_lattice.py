@@ -202,7 +202,19 @@ def search_lattice(model: Model, spots: Spots, search: BasisSearch) -> Solution 
             )  # fmt: skip
         if solution is not None and (best is None or _better(solution, best)):
             best = solution
+        # bases come smallest first: one that fits within the errors needs no rival
+        if best is not None and fits_within_errors(best):
+            break
     return best
+
+
+def fits_within_errors(solution: Solution) -> bool:
+    """Whether nearly all spots lie where the lattice says, to the accuracy they are known.
+
+    No wrong sense of rotation came near it: those scored 2.7 to 8.6 on series whose right one
+    scored 0.3 to 3.4.
+    """
+    return solution.score < 1.0
 
 
 def _with_basis(model: Model, real: Floats) -> Model:
