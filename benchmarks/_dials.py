@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,32 @@ from ewaldflow.lib.reduction.result import Flag, FrameTable, Lattice, Reduction,
 
 Floats = NDArray[np.float64]
 
-# Below this part of the spots, one who knows DIALS tries again with the cell he expects.
+# If less than this part of the spots is indexed, one who knows DIALS tries again.
 POORLY_INDEXED = 0.5
+
+# A lattice is the sample's if the edges of its reduced cell are no further off than this.
+LARGEST_EDGE_ERROR = 0.05
 
 
 @dataclass(frozen=True)
 class Hints:
-    """What one who knows the sample tells DIALS, if it does not find the lattice unaided."""
+    """What one who knows the sample knows: its cell, its symmetry, how far spots reach."""
 
     cell: tuple[float, ...]
     lattice_group: str
     d_min_A: float
+
+    def fit(self, cell: tuple[float, ...], centring: str) -> bool:
+        """Whether a lattice is the sample's, in any setting, by the edges of its reduced cell."""
+        own, known = reduced_edges(cell, centring), reduced_edges(self.cell, self.lattice_group[0])
+        return bool(np.abs(own / known - 1).max() < LARGEST_EDGE_ERROR)
+
+
+def reduced_edges(cell: tuple[float, ...], centring: str) -> Floats:
+    """Edges of the Niggli cell, ascending, in Å."""
+    vector = gemmi.GruberVector(gemmi.UnitCell(*cell), centring)
+    vector.niggli_reduce()
+    return np.sort(vector.cell_parameters()[:3])
 
 
 @dataclass(frozen=True)
@@ -42,20 +57,27 @@ class DialsRun:
     ----------
     why : it ended before integration; empty if it did not.
     seconds : CPU of each program that the result needed.
-    retried : whether it was told the cell.
+    help : what it needed to index the spots, beyond being asked to; empty if nothing.
     tables : arrays of `_dials_tables`; empty if there is no result.
     """
 
     folder: Path
     why: str
     seconds: dict[str, float]
-    retried: bool
+    help: str
     tables: dict[str, NDArray[np.generic]]
 
     @property
     def cpu_s(self) -> float:
         """CPU from import to integration; scaling, which only the figures need, not counted."""
-        return sum(s for step, s in self.seconds.items() if step not in ("symmetry", "scale"))
+        return sum(self.seconds.values()) - sum(
+            self.seconds.get(step, 0.0) for step in ("symmetry", "scale")
+        )
+
+    def first_image(self) -> int:
+        """Number of the first frame."""
+        experiment = json.loads((self.folder / "integrated.expt").read_text())
+        return int(experiment["scan"][0]["image_range"][0])
 
     def orientation(self, experiments: str) -> Floats:
         """``A``, (3, 3), of the crystal in one of its files, in our frame (beam along z)."""
@@ -78,38 +100,33 @@ def run_dials(folder: Path, hints: Hints, *, scale: bool) -> DialsRun:
 
     `scale` : also determine the symmetry and scale, for figures on equivalents.
     """
-    seconds: dict[str, float] = {}
-
-    def run(step: str, *command: str | Path) -> Ran:
-        ran = run_measured(command, folder, folder / f"run_{step}.log")
-        if ran.code == 0:
-            seconds[step] = ran.cpu_s
-        return ran
+    for old in ("*.expt", "*.refl", "*.npz"):
+        for path in folder.glob(old):
+            path.unlink()
+    run = _Programs(folder)
+    seconds = run.seconds
 
     def failed(step: str, ran: Ran) -> DialsRun:
         lines = [line for line in ran.output.splitlines() if line.strip()] or ["no output"]
-        return DialsRun(folder, f"{step}: {lines[-1].strip()}", seconds, retried, {})
+        return DialsRun(folder, f"{step}: {lines[-1].strip()}", seconds, help_, {})
 
-    retried = False
+    help_ = ""
     ran = run("import", "sh", "dials_import.sh")
     if ran.code:
         return failed("import", ran)
-    ran = run(
-        "find_spots", "dials.find_spots", "imported.expt", "d_max=20", f"d_min={hints.d_min_A}",
-        "min_spot_size=6", "nproc=1",
-    )  # fmt: skip
+    find = ("dials.find_spots", "imported.expt", "min_spot_size=6", "nproc=1")
+    ran = run("find_spots", *find, "d_max=20", f"d_min={hints.d_min_A}")
+    if ran.code:  # it fails so where the beam is at the very centre of a pixel
+        ran = run("find_spots", *find)
     if ran.code:
         return failed("find_spots", ran)
-    index = ("dials.index", "imported.expt", "strong.refl", "detector.fix=distance")
-    ran = run("index", *index)
-    if ran.code or _indexed_part(ran) < POORLY_INDEXED:
-        retried = True
-        cell = ",".join(f"{value:g}" for value in hints.cell)
-        again = run("index", *index, f"unit_cell={cell}", f"space_group={hints.lattice_group}")
-        if again.code and ran.code:
-            return failed("index", again)
-        if again.code or _indexed_part(again) < _indexed_part(ran):
-            run("index", *index)
+
+    indexed, help_ = _index(run, hints)
+    if indexed is None:
+        return DialsRun(folder, "index: no lattice", seconds, help_, {})
+    for suffix in ("expt", "refl"):
+        shutil.copy(folder / f"{indexed}.{suffix}", folder / f"indexed.{suffix}")
+    seconds["index"] = seconds[indexed]
     ran = run(
         "refine", "dials.refine", "indexed.expt", "indexed.refl", "detector.fix=distance",
         "crystal.unit_cell.force_static=True",
@@ -132,8 +149,50 @@ def run_dials(folder: Path, hints: Hints, *, scale: bool) -> DialsRun:
     ran = run_measured((_python(), script), folder, folder / "run_tables.log")
     if ran.code:
         return failed("reading its tables", ran)
+    needed = ("import", "find_spots", "index", "refine", "integrate", "symmetry", "scale")
+    seconds = {step: seconds[step] for step in needed if step in seconds}
     with np.load(folder / "tables.npz") as file:
-        return DialsRun(folder, "", seconds, retried, dict(file))
+        return DialsRun(folder, "", seconds, help_, dict(file))
+
+
+@dataclass
+class _Programs:
+    """Runs programs in a folder and keeps the CPU seconds of those that succeed."""
+
+    folder: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, step: str, *command: str | Path) -> Ran:
+        ran = run_measured(command, self.folder, self.folder / f"run_{step}.log")
+        if ran.code == 0:
+            self.seconds[step] = ran.cpu_s
+        return ran
+
+
+def _index(run: _Programs, hints: Hints) -> tuple[str | None, str]:
+    """Index unaided; if the result is poor, told the cell.
+
+    A result is poor if it is not the sample's cell, or explains too few spots. Returns the step
+    (and name of the files) of the best, None if there is none, and the help it needed.
+    """
+    cell = ",".join(f"{value:g}" for value in hints.cell)
+    told = (f"unit_cell={cell}", f"space_group={hints.lattice_group}")
+    best: tuple[bool, float, str | None, str] = (False, 0.0, None, "")
+    for step, options, words in (("index_0", (), ""), ("index_1", told, "told the cell")):
+        if best[0] and best[1] >= POORLY_INDEXED:
+            break
+        ran = run(
+            step, "dials.index", "imported.expt", "strong.refl", "detector.fix=distance",
+            *options, f"output.experiments={step}.expt", f"output.reflections={step}.refl",
+        )  # fmt: skip
+        part = _indexed_part(ran)
+        if part > 0:
+            experiment = json.loads((run.folder / f"{step}.expt").read_text())
+            bravais = _bravais(experiment["crystal"][0]["space_group_hall_symbol"])
+            fits = hints.fit(cell_from_reciprocal_basis(_orientation(experiment)), bravais[1])
+            if (fits, part) > best[:2]:
+                best = (fits, part, step, words)
+    return best[2:]
 
 
 def _python() -> str:
@@ -161,7 +220,6 @@ def reduction_of(run: DialsRun, kind: str, angle_mid_deg: Floats) -> Reduction:
     """
     experiment = json.loads((run.folder / "integrated.expt").read_text())
     crystal, beam = experiment["crystal"][0], experiment["beam"][0]
-    first = experiment["scan"][0]["image_range"][0]
     orientation = _orientation(experiment)
     axis = _to_our_frame(experiment["goniometer"][0]["rotation_axis"], beam)
     cell = cell_from_reciprocal_basis(orientation)
@@ -176,7 +234,7 @@ def reduction_of(run: DialsRun, kind: str, angle_mid_deg: Floats) -> Reduction:
         + Flag.PROFILE_FAILED * ~np.isfinite(intensity)
     ).astype(np.uint32)
     nothing = np.full(len(x), np.nan)
-    frame = z - 0.5 - (first - 1)
+    frame = z - 0.5 - (run.first_image() - 1)
     reflections = Reflections(
         **{f.name: nothing for f in fields(Reflections)}
         | {

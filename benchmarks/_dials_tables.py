@@ -40,8 +40,9 @@ for kind in ("sum", "prf"):
 if Path("scaled.refl").exists():
     scaled = table("scaled.refl")
     factor = column(scaled, "inverse_scale_factor")
-    good = ~flag(scaled, "bad_for_scaling") & (factor > 0)
+    # where the scaling model ran away, intensities of 1e9 come out
+    good = ~flag(scaled, "bad_for_scaling") & (factor > 0.1 * np.median(factor))
     arrays["scaled_hkl"] = column(scaled, "miller_index")[good]
+    arrays["scaled_z_px"] = column(scaled, "xyzcal.px")[good, 2]
     arrays["scaled_intensity"] = (column(scaled, "intensity.scale.value") / factor)[good]
-    arrays["scaled_d_A"] = column(scaled, "d")[good]
 np.savez("tables.npz", **arrays)

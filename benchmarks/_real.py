@@ -133,19 +133,34 @@ def against_xds(
     transform = to_setting(xds_orientation, orientation)
     if transform is None:
         return AgainstXds(0, float("nan"), np.zeros(0, np.int64), (float("nan"),) * 6)
-    indices = hkl @ transform.T
-    rows: dict[tuple[int, ...], list[int]] = {}
-    for i in np.flatnonzero(np.isfinite(intensity)):
-        rows.setdefault(tuple(int(v) for v in np.rint(indices[i])), []).append(int(i))
-    pairs = []
-    for j in np.flatnonzero(~theirs.misfit):
-        same = rows.get(tuple(int(v) for v in theirs.hkl[j]), [])
-        distance = [abs(frame_number[i] - theirs.frame_number[j]) for i in same]
-        if distance and min(distance) < LARGEST_FRAMES:
-            pairs.append((int(j), same[int(np.argmin(distance))]))
-    j, i = np.array(pairs, np.int64).reshape(-1, 2).T
+    finite, accepted = np.flatnonzero(np.isfinite(intensity)), np.flatnonzero(~theirs.misfit)
+    i, j = pair_observations(
+        hkl[finite] @ transform.T, frame_number[finite],
+        theirs.hkl[accepted], theirs.frame_number[accepted],
+    )  # fmt: skip
+    i, j = finite[i], accepted[j]
     cell = cell_from_reciprocal_basis(orientation @ np.linalg.inv(transform))
     return AgainstXds(len(i), correlation(theirs.intensity[j], intensity[i]), i, cell)
+
+
+def pair_observations(
+    hkl: NDArray[np.number], frame: Floats, other_hkl: NDArray[np.number], other_frame: Floats
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows (k,), (k,) of the observations that two lists, indexed alike, have in common.
+
+    Each of the second list is paired with the nearest in time of the first.
+    """
+    rows: dict[tuple[int, ...], list[int]] = {}
+    for i, indices in enumerate(np.rint(hkl).astype(int).tolist()):
+        rows.setdefault(tuple(indices), []).append(i)
+    pairs = []
+    for j, indices in enumerate(np.rint(other_hkl).astype(int).tolist()):
+        same = rows.get(tuple(indices), [])
+        distance = [abs(frame[i] - other_frame[j]) for i in same]
+        if distance and min(distance) < LARGEST_FRAMES:
+            pairs.append((same[int(np.argmin(distance))], j))
+    first, second = np.array(pairs, np.int64).reshape(-1, 2).T
+    return first, second
 
 
 def to_setting(wanted: Floats, given: Floats) -> Floats | None:

@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import gemmi
 import numpy as np
 from _dials import DialsRun, Hints, installed, reduction_of, run_dials, version
 from _real import (
@@ -14,6 +13,7 @@ from _real import (
     XDS_FILE,
     add_data_option,
     against_xds,
+    pair_observations,
     read_real,
     to_setting,
     unpack,
@@ -22,10 +22,11 @@ from _real import (
 from _reduce import Reduced, reduce_apart
 from _table import Table, options, say, skip, work_folder
 from numpy.typing import NDArray
+from scipy.ndimage import center_of_mass, uniform_filter
 
 from ewaldflow.lib.crystal.lattice_symmetry import candidate_operators
 from ewaldflow.lib.formats import write_series
-from ewaldflow.lib.reduction.result import Flag, Lattice, Reduction, Reflections
+from ewaldflow.lib.reduction.result import Flag, Lattice, Reduction
 from ewaldflow.lib.reduction.statistics import cc_half, equivalents
 from ewaldflow.lib.series import RotationSeries
 from ewaldflow.lib.simulation import STANDARD_RANGES_DEG, Truth, judge, standard_set
@@ -35,13 +36,14 @@ Floats = NDArray[np.float64]
 HINTS = {
     "MFI": Hints((20.09, 19.738, 13.142, 90, 90, 90), "P222", 0.7),
     "MOR": Hints((18.256, 20.534, 7.542, 90, 90, 90), "C222", 0.7),
-    "garnet": Hints((12.06, 12.06, 12.06, 90, 90, 90), "I23", 0.5),
+    "garnet": Hints((12.0, 12.0, 12.0, 90, 90, 90), "I23", 0.9),
     "lysozyme": Hints((79, 79, 38, 90, 90, 90), "P4", 2.2),
     "cinchonine": Hints((10.73, 7.28, 11.11, 90, 108.06, 90), "P2", 0.9),
 }
 
-# A lattice is the sample's if the edges of its reduced cell are no further off than this.
-LARGEST_EDGE_ERROR = 0.05
+# Both are told this axis, within 1.5 degrees of the true one. No file states it, and that of the
+# instrument is 11 degrees off for this series, which the engine refines and DIALS does not.
+AXES = {"garnet": (-0.787, 0.617, 0.0)}
 
 # CC1/2 depends on how chance halves the data: the mean over this many.
 HALVES = 20
@@ -63,10 +65,7 @@ class Contest:
 
 def run_both(name: str, series: RotationSeries, hints: Hints, work: Path, real: bool) -> Contest:
     """Write the series as SMV and reduce it with both programs, each in processes of its own."""
-    folder = work / name.replace(" ", "_")
-    for old in folder.glob("data/*.img"):
-        old.unlink()
-    write_series(series, folder)
+    folder = write_afresh(series, work / name.replace(" ", "_"))
     say(f"{name}: built-in engine")
     ours = reduce_apart(folder, folder)
     say(f"{name}: {ours.reduction.verdict if ours.reduction else ours.why}")
@@ -74,6 +73,14 @@ def run_both(name: str, series: RotationSeries, hints: Hints, work: Path, real: 
     theirs = run_dials(folder, hints, scale=real)
     say(f"{name}: {theirs.why or 'DIALS integrated'}, {theirs.cpu_s:.0f} s of CPU")
     return Contest(name, series, ours, theirs)
+
+
+def write_afresh(series: RotationSeries, folder: Path) -> Path:
+    """The folder with the series as SMV, whatever frames an earlier run left there."""
+    for old in folder.glob("data/*.img"):
+        old.unlink()
+    write_series(series, folder)
+    return folder
 
 
 # --- simulated series ---------------------------------------------------------------------
@@ -106,6 +113,14 @@ def simulated(table: Table, contest: Contest, truth: Truth) -> None:
 # --- real series --------------------------------------------------------------------------
 
 
+def as_seen(name: str, series: RotationSeries) -> RotationSeries:
+    """A real series with what anyone would tell both programs: where the direct beam is."""
+    bright = uniform_filter(series.frames.mean(axis=0).compute().astype(float), 7)
+    bright[bright < 0.5 * bright.max()] = 0.0
+    geometry = series.geometry.with_(beam_centre_px=center_of_mass(bright))
+    return series.with_(geometry=geometry.with_(axis=AXES.get(name, geometry.axis)))
+
+
 def measured(table: Table, contest: Contest, hints: Hints, xds_file: Path | None) -> None:
     """Rows on a real series, judged by equivalents, and by XDS where it has been."""
     reduction = contest.ours.reduction
@@ -114,7 +129,9 @@ def measured(table: Table, contest: Contest, hints: Hints, xds_file: Path | None
         None if contest.theirs.why else contest.their_reduction(kind) for kind in ("prf", "sum")
     )
     their_lattice = profile.lattices[0] if profile else None
-    found = [one is not None and is_the_samples(one, hints) for one in (lattice, their_lattice)]
+    found = [
+        one is not None and hints.fit(one.cell, one.bravais[1]) for one in (lattice, their_lattice)
+    ]
     indexed(table, contest, *found)
     if lattice is not None and profile is not None and summed is not None and all(found):
         halves(table, contest, lattice, profile, summed)
@@ -123,66 +140,43 @@ def measured(table: Table, contest: Contest, hints: Hints, xds_file: Path | None
     cost(table, contest)
 
 
-def is_the_samples(lattice: Lattice, hints: Hints) -> bool:
-    """Whether the reduced cell is that of the sample."""
-    own = reduced_edges(lattice.cell, lattice.bravais[1])
-    known = reduced_edges(hints.cell, hints.lattice_group[0])
-    return bool(np.abs(own / known - 1).max() < LARGEST_EDGE_ERROR)
-
-
-def reduced_edges(cell: tuple[float, ...], centring: str) -> Floats:
-    """Edges of the Niggli cell, ascending, in Å."""
-    vector = gemmi.GruberVector(gemmi.UnitCell(*cell), centring)
-    vector.niggli_reduce()
-    return np.sort(vector.cell_parameters()[:3])
-
-
 def halves(
     table: Table, contest: Contest, lattice: Lattice, profile: Reduction, summed: Reduction
 ) -> None:
-    """CC1/2 under all rotations of our lattice, to the resolution that both have."""
-    theirs = profile.lattices[0]
-    to_ours = to_setting(lattice.orientation, theirs.orientation)
-    r = lattice.reflections
-    d_min = max(r.d_A.min(), theirs.reflections.d_A.min())
-    mine = ~r.has(Flag.OVERLAP | Flag.BACKGROUND | Flag.OUTLIER) & (r.partiality > 0.7)
-    ours = mean_cc_half(lattice, r.hkl, r.intensity, mine & (r.d_A >= d_min))
-    if to_ours is None:
-        table.fail(f"{contest.name}: CC1/2", "DIALS' orientation is another; cannot compare")
-        return
-    dials = {}
-    for kind, other in (("prf", profile), ("sum", summed)):
-        q: Reflections = other.lattices[0].reflections
-        use = ~q.has(Flag.MASKED | Flag.PROFILE_FAILED) & (q.partiality > 0.7)
-        dials[kind] = mean_cc_half(lattice, q.hkl @ to_ours.T, q.intensity, use & (q.d_A >= d_min))
-    t = contest.theirs.tables
-    if "scaled_hkl" in t:
-        back = scaled_setting(contest.theirs, lattice)
-        if back is not None:
-            dials["scaled"] = mean_cc_half(
-                lattice, t["scaled_hkl"] @ back.T, t["scaled_intensity"],
-                t["scaled_d_A"] >= d_min,
-            )  # fmt: skip
-    table.check(
-        f"{contest.name}: CC1/2 in {lattice.bravais} to {d_min:.2f} Å", ours,
-        at_least=max(np.nan_to_num(list(dials.values()), nan=-1.0)), form=".4f",
-        peer="DIALS " + ", ".join(f"{kind} {value:.4f}" for kind, value in dials.items()),
-    )  # fmt: skip
-
-
-def scaled_setting(run: DialsRun, lattice: Lattice) -> Floats | None:
-    """To our indices from those of the scaled reflections, which dials.symmetry may change."""
-    return to_setting(lattice.orientation, run.orientation("scaled.expt"))
-
-
-def mean_cc_half(
-    lattice: Lattice, hkl: Floats | NDArray[np.integer], intensity: Floats, use: NDArray[np.bool_]
-) -> float:
-    """Mean CC1/2 over many random halves."""
-    use = use & np.isfinite(intensity)
-    indices = np.rint(hkl[use]).astype(np.int64)
-    group = equivalents(indices, candidate_operators(lattice.bravais))
-    return float(np.mean([cc_half(group, intensity[use], seed=k) for k in range(HALVES)]))
+    """CC1/2 of the observations that both have, under all rotations of our lattice."""
+    run, r = contest.theirs, lattice.reflections
+    theirs = [
+        (kind, other.lattices[0].orientation, q.hkl, q.frame, q.intensity, q.partiality > 0.7)
+        for kind, other in (("prf", profile), ("sum", summed))
+        for q in (other.lattices[0].reflections,)
+    ]
+    if "scaled_hkl" in run.tables:
+        t = run.tables
+        frame = t["scaled_z_px"] - 0.5 - (run.first_image() - 1)
+        everything = np.ones(len(frame), bool)
+        theirs.append(
+            ("scaled", run.orientation("scaled.expt"), t["scaled_hkl"], frame,
+             t["scaled_intensity"], everything)
+        )  # fmt: skip
+    trusted = ~r.has(Flag.OVERLAP | Flag.BACKGROUND | Flag.OUTLIER) & (r.partiality > 0.7)
+    mine = np.flatnonzero(trusted & np.isfinite(r.intensity))
+    for kind, orientation, hkl, frame, intensity, use in theirs:
+        figure = f"{contest.name}: CC1/2 in {lattice.bravais}, common with {kind}"
+        transform = to_setting(lattice.orientation, orientation)
+        if transform is None:
+            table.tell(figure, "", "DIALS' lattice is turned against ours")
+            continue
+        use = np.flatnonzero(use & np.isfinite(intensity))
+        i, j = pair_observations(r.hkl[mine], r.frame[mine], hkl[use] @ transform.T, frame[use])
+        i, j = mine[i], use[j]
+        group = equivalents(r.hkl[i], candidate_operators(lattice.bravais))
+        ours, dials = (
+            float(np.mean([cc_half(group, one, seed=k) for k in range(HALVES)]))
+            for one in (r.intensity[i], intensity[j])
+        )
+        table.check(
+            f"{figure} ({len(i)})", ours, at_least=dials, form=".4f", peer=f"DIALS {dials:.4f}"
+        )
 
 
 def xds(
@@ -223,7 +217,7 @@ def indexed(table: Table, contest: Contest, ours: float, theirs: float) -> None:
     t = contest.theirs.tables
     if t:
         part[1] = float(t["n_indexed"] / t["n_spots"])
-    hint = ", told the cell" if contest.theirs.retried else ""
+    hint = f", {contest.theirs.help}" if contest.theirs.help else ""
     table.check(
         f"{contest.name}: lattice found (1: yes)", float(ours), at_least=float(theirs), form=".0f",
         peer=contest.theirs.why or f"DIALS {theirs:.0f}{hint}",
@@ -263,17 +257,15 @@ def main() -> int:
             series, truth = standard_set(code, degrees, 1)
             name = f"{code} {degrees}"
             if k == 0:  # compiled code is cached from here on
-                write_series(series, work / "warm")
-                reduce_apart(work / "warm", work / "warm")
+                reduce_apart(write_afresh(series, work / "warm"), work / "warm")
             simulated(table, run_both(name, series, HINTS[code], work, real=False), truth)
         for name in () if args.quick else REAL:
             folder = unpack(name, args.data, work)
             if folder is None:
                 absent.append(REAL[name].archive)
                 continue
-            contest = run_both(
-                f"{name} series", read_real(name, folder), HINTS[name], work, real=True
-            )
+            series = as_seen(name, read_real(name, folder))
+            contest = run_both(f"{name} series", series, HINTS[name], work, real=True)
             xds_file = work / name / XDS_FILE if name == "cinchonine" else None
             measured(table, contest, HINTS[name], xds_file)
     if absent:

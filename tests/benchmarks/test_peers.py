@@ -59,7 +59,7 @@ def test_observations_are_paired_by_index_and_frame():
 
 def test_another_lattice_has_nothing_in_common():
     ours = reciprocal_basis(CELL)
-    found = against_xds(ours, np.zeros((0, 3)), [], np.zeros(0), None, 1.3 * ours)
+    found = against_xds(ours, np.zeros((0, 3)), np.zeros(0), np.zeros(0), None, 1.3 * ours)
     assert found.n_common == 0
     assert np.isnan(found.cc)
 
@@ -99,7 +99,7 @@ def tables():
 
 def test_what_dials_found_in_our_terms(tmp_path):
     write_experiment(tmp_path)
-    run = DialsRun(tmp_path, "", {"index": 10.0, "integrate": 5.0, "scale": 7.0}, False, tables())
+    run = DialsRun(tmp_path, "", {"index": 10.0, "integrate": 5.0, "scale": 7.0}, "", tables())
     assert run.cpu_s == 15.0
     angles = np.arange(20) * 0.5
     summed = reduction_of(run, "sum", angles)
@@ -129,7 +129,7 @@ def test_what_dials_found_in_our_terms(tmp_path):
 )
 def test_the_lattice_of_a_hall_symbol(tmp_path, hall, bravais):
     write_experiment(tmp_path, space_group_hall_symbol=hall)
-    run = DialsRun(tmp_path, "", {}, False, tables())
+    run = DialsRun(tmp_path, "", {}, "", tables())
     assert reduction_of(run, "sum", np.arange(20.0)).lattices[0].bravais == bravais
 
 
