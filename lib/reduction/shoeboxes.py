@@ -105,15 +105,19 @@ def place_slices(slices: Slices, model: Model, predictions: Predictions) -> None
     q0 = hkl @ model.orientation.T
     position = slices.frame.astype(float)
 
-    def diffracted(at: Floats) -> Floats:
-        q: Floats = np.einsum("nij,nj->ni", rotation_about(g.axis, model.angle_deg(at)), q0)
+    angle_deg = model.angle_deg(position)
+
+    def diffracted(at_deg: Floats) -> Floats:
+        q: Floats = np.einsum("nij,nj->ni", rotation_about(g.axis, at_deg), q0)
         return q
 
-    rc = g.to_pixel(diffracted(position), model.centre_px(position))
+    rc = g.to_pixel(diffracted(angle_deg), model.centre_px(position))
     slices.row[:], slices.column[:] = rc[:, 0], rc[:, 1]
+    # an exposure is a step wide whether or not the frames beside it exist
+    half_deg = 0.5 * model.angle_step_deg * model.rotation_scale
     ends = []
-    for shift in (-0.5, 0.5):
-        s = diffracted(position + shift) + g.s0
+    for shift_deg in (-half_deg, half_deg):
+        s = diffracted(angle_deg + shift_deg) + g.s0
         ends.append(np.linalg.norm(s, axis=1) - 1 / g.wavelength_A)
     slices.excitation_low[:] = np.minimum(*ends)
     slices.excitation_high[:] = np.maximum(*ends)
