@@ -14,7 +14,13 @@ from ..crystal.lattice_symmetry import candidate_operators
 from . import statistics
 from .laue_symmetry import LaueVerdict, laue_verdict
 from .result import Flag, Reflections
-from .scaling import deviations, find_outliers, fit_error_model, smooth_scale
+from .scaling import (
+    deviations,
+    find_outliers,
+    fit_error_model,
+    mean_at_resolution,
+    smooth_scale,
+)
 
 Floats = NDArray[np.float64]
 
@@ -91,23 +97,25 @@ def correct(
         note += f"; frames scaled between {scale.min():.2f} and {scale.max():.2f}"
     inside = np.flatnonzero(clean)
     mean = deviations(group, r.intensity, r.sigma)[1]
-    errors = fit_error_model(group[inside], r.intensity[inside], r.sigma[inside])
+    around = np.zeros(len(r))
+    around[inside] = mean_at_resolution(r.d_A[inside], r.intensity[inside])
+    errors = fit_error_model(group[inside], r.intensity[inside], r.sigma[inside], around[inside])
     if errors is not None:
         # once more without the outliers that the first model shows
         outlier = find_outliers(
-            group[inside], r.intensity[inside], errors.sigma(r.sigma, mean)[inside]
+            group[inside], r.intensity[inside], errors.sigma(r.sigma, mean, around)[inside]
         )
         kept = inside[~outlier]
-        errors = fit_error_model(group[kept], r.intensity[kept], r.sigma[kept])
+        errors = fit_error_model(group[kept], r.intensity[kept], r.sigma[kept], around[kept])
     if errors is None:
         return Corrected(r, scale, verdict, note + "; too few equivalents for an error model")
-    sigma = errors.sigma(r.sigma, mean)
+    sigma = errors.sigma(r.sigma, mean, around)
     outlier = find_outliers(group[inside], r.intensity[inside], sigma[inside])
     flags = r.flags.copy()
     flags[inside[outlier]] |= np.uint32(Flag.OUTLIER)
-    r = replace(r, sigma=sigma, sigma_sum=errors.sigma(r.sigma_sum, mean), flags=flags)
+    r = replace(r, sigma=sigma, sigma_sum=errors.sigma(r.sigma_sum, mean, around), flags=flags)
     note += (
-        f"; sigma^2 = {errors.a:.2f}^2 (sigma^2 + {errors.c:.3g} I + ({errors.b:.3f} I)^2); "
+        f"; sigma^2 = {errors.a:.2f}^2 (sigma^2 + {errors.c:.3g} I <I> + ({errors.b:.3f} I)^2); "
         f"{int(outlier.sum())} outliers"
     )
     return Corrected(r, scale, verdict, note)

@@ -5,10 +5,11 @@ intensities a smooth scale is linear, and the unknown mean of each set of equiva
 when every set is centred on its own mean (Fox & Holmes, Acta Cryst. 20 (1966) 886, solved
 exactly).
 
-Errors: ``sigma'^2 = a^2 (sigma^2 + c I + (b I)^2)`` with coefficients such that the normalised
+Errors: ``sigma'^2 = a^2 (sigma^2 + c I <I> + (b I)^2)`` with coefficients such that the normalised
 deviations of equivalents have unit variance at every intensity (Evans, Acta Cryst. D62 (2006)
-72, eq. 11). The linear term is what multiple scattering leaves: amplitudes interfere, so the
-error of I goes with its square root.
+72, eq. 11). The middle term is what multiple scattering leaves: amplitudes interfere, F + m, so
+the error of I is 2 F m, with m a part of the amplitudes about: c I <I>. On a garnet it takes a
+relative error from 0.7 of weak reflections to 0.25 of strong ones with one coefficient.
 """
 
 from __future__ import annotations
@@ -86,17 +87,33 @@ def smooth_scale(
 
 @dataclass(frozen=True)
 class ErrorModel:
-    """sigma'^2 = a^2 (sigma^2 + c I + (b I)^2)."""
+    """sigma'^2 = a^2 (sigma^2 + c I <I> + (b I)^2), <I> the mean at the same resolution."""
 
     a: float = 1.0
     b: float = 0.0
     c: float = 0.0
 
-    def sigma(self, sigma: Floats, intensity: Floats) -> Floats:
-        """Corrected standard deviations; `intensity` should be the mean of the equivalents."""
+    def sigma(self, sigma: Floats, intensity: Floats, around: Floats | float = 1.0) -> Floats:
+        """Corrected standard deviations.
+
+        `intensity` should be the mean of the equivalents, `around` the mean intensity of all
+        reflections at the resolution (see `mean_at_resolution`).
+        """
         i = np.maximum(intensity, 0)
-        corrected: Floats = self.a * np.sqrt(sigma**2 + self.c * i + (self.b * i) ** 2)
+        corrected: Floats = self.a * np.sqrt(
+            sigma**2 + self.c * i * np.maximum(around, 0) + (self.b * i) ** 2
+        )
         return corrected
+
+
+def mean_at_resolution(d_A: Floats, intensity: Floats, per_shell: int = 200) -> Floats:
+    """(n,) mean intensity of the shell of about `per_shell` reflections at each resolution."""
+    mean = np.zeros(len(d_A))
+    for shell in np.array_split(np.argsort(-d_A), max(len(d_A) // per_shell, 1)):
+        if len(shell):
+            known = intensity[shell][np.isfinite(intensity[shell])]
+            mean[shell] = max(float(known.mean()), 0.0) if len(known) else 0.0
+    return mean
 
 
 def deviations(group: Integers, intensity: Floats, sigma: Floats) -> tuple[Floats, Floats]:
@@ -134,8 +151,10 @@ def find_outliers(group: Integers, intensity: Floats, sigma: Floats) -> NDArray[
     return outlier
 
 
-def fit_error_model(group: Integers, intensity: Floats, sigma: Floats) -> ErrorModel | None:
-    """a and b from equivalents; None where fewer than 100 have a partner."""
+def fit_error_model(
+    group: Integers, intensity: Floats, sigma: Floats, around: Floats | float = 1.0
+) -> ErrorModel | None:
+    """The error model from equivalents; None where fewer than 100 have a partner."""
     deviation, mean = deviations(group, intensity, sigma)
     known = np.isfinite(deviation)
     if known.sum() < 100:
@@ -144,13 +163,14 @@ def fit_error_model(group: Integers, intensity: Floats, sigma: Floats) -> ErrorM
     order = np.argsort(mean[known])
     bins = np.array_split(np.flatnonzero(known)[order], int(np.clip(known.sum() // 50, 2, 12)))
 
-    unit = float(np.median(np.abs(mean[known])))
+    # c of order one: in units of the typical intensity where `around` gives none
+    unit = float(np.median(np.abs(mean[known]))) if np.ndim(around) == 0 else 1.0
 
     def model_of(p: Floats) -> ErrorModel:
         return ErrorModel(float(np.exp(p[0])), abs(float(p[1])), float(p[2] ** 2) * unit)
 
     def misfit(p: Floats) -> float:
-        d, _ = deviations(group, intensity, model_of(p).sigma(sigma, mean))
+        d, _ = deviations(group, intensity, model_of(p).sigma(sigma, mean, around))
         # bins of strong and weak reflections should all come out at one
         chi2 = np.array([_robust_variance(d[b]) for b in bins])
         return float(np.sum(np.log(np.maximum(chi2, 1e-6)) ** 2) + (p[0] / 0.5) ** 2)
