@@ -202,6 +202,8 @@ def learn_spot_profile(
     table = np.where(norm > 0, table / np.maximum(norm, 1e-12), 0.0)
     offset = (np.arange(k) - k // 2) / OVERSAMPLING
     radius = np.hypot(offset[:, None], offset[None, :])
+    # where the background was taken there is, by that, no spot: what neighbours left is no tail
+    table -= np.median(table[(radius > core_px + 0.7) & (radius <= half)])
     table[radius > half + 0.5] = 0.0
     table = np.maximum(table, 0.0)
     total = table.sum() / OVERSAMPLING**2
