@@ -13,7 +13,7 @@ from .beam_centre import BeamTrack, find_beam, track_beam
 from .config import ReductionConfig
 from .refinement import Model
 from .spot_finding import SpotFinder, Spots
-from .survey import Survey, frame_blocks
+from .survey import Survey, frame_blocks, to_electrons
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -41,7 +41,7 @@ def find_spots(
     for start, block in frame_blocks(series):
         for k, raw in enumerate(block):
             i = start + k
-            electrons = ((raw - series.pedestal) / seen.gain).astype(np.float32)
+            electrons = to_electrons(raw, series.pedestal, seen.gain)
             totals[i] = float(electrons.sum(dtype=np.float64))
             if totals[i] <= 0 or raw.max() == raw.min():
                 continue

@@ -25,7 +25,7 @@ from .result import Lattice
 from .shoeboxes import ShoeboxCutter, Slices, place_slices, plan_slices
 from .solve_lattice import ChosenLattice, assign_indices, choose_symmetry, refinable
 from .spot_finding import Spots
-from .survey import Survey, frame_blocks
+from .survey import Survey, frame_blocks, to_electrons
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -116,7 +116,7 @@ def cut_shoeboxes(
     for start, block in frame_blocks(series):
         for k, raw in enumerate(block):
             if not blank[start + k]:
-                electrons = ((raw - series.pedestal) / seen.gain).astype(np.float32)
+                electrons = to_electrons(raw, series.pedestal, seen.gain)
                 cutter.add(electrons, seen.valid, start + k)
         report("integrate", 0.85 * (start + len(block)) / n)
 

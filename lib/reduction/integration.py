@@ -172,6 +172,16 @@ def _slice_intensities(
         slices.boxes, slices.crowd, slices.row, slices.column, measured, profile.table,
         profile.core_px + 0.5, profiles.OVERSAMPLING, fit,
     )  # fmt: skip
+    # what another reflection covers is still listed, with its pixels, and flagged
+    hidden = (fit[:, 2] < _MIN_SEEN) & (measured[:, 8] > _SHARED)
+    if hidden.any():
+        covered = np.empty((int(hidden.sum()), 3))
+        profiles.fit_slices(
+            slices.boxes[hidden], np.zeros_like(slices.crowd[hidden]), slices.row[hidden],
+            slices.column[hidden], measured[hidden], profile.table, profile.core_px + 0.5,
+            profiles.OVERSAMPLING, covered,
+        )  # fmt: skip
+        fit[hidden] = covered
     # a slice whose visible pixels hold little of the profile says too little
     fit[fit[:, 2] < _MIN_SEEN] = np.nan
     fit_variance = fit[:, 1] + (_PROFILE_ERROR * fit[:, 0]) ** 2

@@ -157,6 +157,8 @@ def strong_pixels(
     """Mark in `strong` the pixels whose 3 x 3 neighbourhood stands above the background."""
     rows, columns = electrons.shape
     strong[:] = False
+    # 2 sqrt(T + 3/8) - 2 sqrt(mu + 3/8) > t, solved for T so that no root is taken
+    quarter = np.float32(0.25) * threshold * threshold
     for r in range(1, rows - 1):
         for c in range(1, columns - 1):
             b = background[r, c]
@@ -168,10 +170,8 @@ def strong_pixels(
                     if valid[i, j]:
                         total += electrons[i, j]
                         n += np.float32(1.0)
-            if total <= n * b:
-                continue
-            z = 2.0 * (np.sqrt(total + 0.375) - np.sqrt(n * b + 0.375))
-            if z > threshold:
+            excess = total - n * b - quarter
+            if excess > 0.0 and excess * excess > 4.0 * quarter * (n * b + np.float32(0.375)):
                 strong[r, c] = True
 
 

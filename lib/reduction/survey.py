@@ -42,6 +42,16 @@ def frame_blocks(series: RotationSeries) -> Iterator[tuple[int, NDArray[np.gener
         start += count
 
 
+def to_electrons(raw: NDArray[np.generic], pedestal: float, gain: float) -> NDArray[np.float32]:
+    """Counts in electrons, float32."""
+    electrons: NDArray[np.float32] = raw.astype(np.float32)
+    if pedestal:
+        electrons -= np.float32(pedestal)
+    if gain != 1.0:
+        electrons *= np.float32(1.0 / gain)
+    return electrons
+
+
 def survey(series: RotationSeries, n_sampled: int = 12) -> Survey:
     """Look at pairs of frames spread over the series.
 
