@@ -24,6 +24,9 @@ from .scaling import (
 
 Floats = NDArray[np.float64]
 
+# Reflections tell the scale if they cross the sphere at this part of the speed of their like.
+_MIN_ZETA = 0.3
+
 
 @dataclass(frozen=True)
 class Corrected:
@@ -84,8 +87,10 @@ def correct(
         f"{len(verdict.seen)} rotations of the {bravais} lattice seen"
     )
     group = statistics.equivalents(r.hkl, verdict.operators)
+    # near the axis the Lorentz factor is large and so is its error: that is no scale
+    steady = clean & (r.d_A > _MIN_ZETA * r.lorentz)
     scale = smooth_scale(
-        group[clean], r.frame[clean], r.intensity[clean], r.sigma[clean], n_frames, range_deg
+        group[steady], r.frame[steady], r.intensity[steady], r.sigma[steady], n_frames, range_deg
     )
     if scale is None:
         scale = np.ones(n_frames)

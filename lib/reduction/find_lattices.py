@@ -40,7 +40,9 @@ def find_lattices(
     current = model
     for number in range(config.max_lattices):
         report("index", number / config.max_lattices)
-        if len(rest) < 12:
+        # a further lattice must explain a fair share of all spots, not a few left over
+        needed = 12 if number == 0 else max(0.08 * len(spots), 25)
+        if len(rest) < needed:
             break
         solution = search_lattice(current, rest, search)
         unsure = solution is None or not fits_within_errors(solution)
@@ -53,7 +55,7 @@ def find_lattices(
                 )
         if solution is None or not significant(solution):
             break
-        if number > 0 and solution.indexed.sum() < max(0.08 * len(spots), 25):
+        if solution.fraction * len(rest) < needed:
             break
         best = choose_symmetry(solution, strongest(rest, 1000))
         notes.extend(f"lattice {number + 1}: {note}" for note in best.notes)
