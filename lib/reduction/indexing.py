@@ -172,7 +172,7 @@ def lattice_vectors(points: Floats, weights: Floats, search: BasisSearch) -> tup
     strength = np.concatenate(strengths)
     # every lattice vector scores alike; the short ones make the basis
     strength = strength * _short_first(start, search)
-    best = np.argsort(-strength)[: 12 * search.n_vectors]
+    best = np.argsort(-strength)[: 6 * search.n_vectors]
     vectors = start[best]
     _climb(points, weights, vectors, 25)
     scores = _cosine_sums(points, weights, vectors)

@@ -27,7 +27,7 @@ REACH = 3.0
 # The learned spot profile is right to about this part of a slice's intensity.
 _PROFILE_ERROR = 0.03
 # Nor does a slice of which masks and neighbours leave less than this.
-_MIN_SEEN = 0.6
+_MIN_SEEN = 0.7
 # A slice shares its core with another reflection where more than this part of it is common.
 _SHARED = 0.1
 # Less of a rocking curve than this says too little about the whole.
@@ -140,6 +140,7 @@ def integrate(
         slices.boxes, slices.crowd, slices.row, slices.column, measured, strong_slice, core_px
     ) or gaussian_profile(core_px / 2.5, slices.half, core_px)
     value, variance = _slice_intensities(slices, measured, clean, profile)
+    _uncover_lost(predictions, slices, measured, profile, rocking, value, variance)
 
     rocking = _learn_rocking(predictions, slices, value, variance, rocking)
     sigma = rocking.sigma(predictions.length)
@@ -172,16 +173,6 @@ def _slice_intensities(
         slices.boxes, slices.crowd, slices.row, slices.column, measured, profile.table,
         profile.core_px + 0.5, profiles.OVERSAMPLING, fit,
     )  # fmt: skip
-    # what another reflection covers is still listed, with its pixels, and flagged
-    hidden = (fit[:, 2] < _MIN_SEEN) & (measured[:, 8] > _SHARED)
-    if hidden.any():
-        covered = np.empty((int(hidden.sum()), 3))
-        profiles.fit_slices(
-            slices.boxes[hidden], np.zeros_like(slices.crowd[hidden]), slices.row[hidden],
-            slices.column[hidden], measured[hidden], profile.table, profile.core_px + 0.5,
-            profiles.OVERSAMPLING, covered,
-        )  # fmt: skip
-        fit[hidden] = covered
     # a slice whose visible pixels hold little of the profile says too little
     fit[fit[:, 2] < _MIN_SEEN] = np.nan
     fit_variance = fit[:, 1] + (_PROFILE_ERROR * fit[:, 0]) ** 2
@@ -191,6 +182,39 @@ def _slice_intensities(
     value = np.where(use_sum, total, fit[:, 0])
     variance = np.where(use_sum, total_variance, fit_variance)
     return value, variance
+
+
+def _uncover_lost(
+    predictions: Predictions,
+    slices: Slices,
+    measured: Floats,
+    profile: SpotProfile,
+    rocking: RockingCurve,
+    value: Floats,
+    variance: Floats,
+) -> None:
+    """Give reflections that others cover all along the pixels they share, in place.
+
+    They are listed, with what stands there, and flagged; one that is seen on some of its
+    frames is not disturbed.
+    """
+    which = slices.reflection
+    expected = _cdf(slices.excitation_high, rocking, predictions.length[which]) - _cdf(
+        slices.excitation_low, rocking, predictions.length[which]
+    )
+    seen = np.bincount(which, np.where(np.isfinite(value), expected, 0.0), len(predictions))
+    hidden = (seen < 0.5)[which] & ~np.isfinite(value) & (measured[:, 8] > _SHARED)
+    if not hidden.any():
+        return
+    covered = np.empty((int(hidden.sum()), 3))
+    profiles.fit_slices(
+        slices.boxes[hidden], np.zeros_like(slices.crowd[hidden]), slices.row[hidden],
+        slices.column[hidden], measured[hidden], profile.table, profile.core_px + 0.5,
+        profiles.OVERSAMPLING, covered,
+    )  # fmt: skip
+    covered[covered[:, 2] < _MIN_SEEN] = np.nan
+    value[hidden] = covered[:, 0]
+    variance[hidden] = covered[:, 1] + (_PROFILE_ERROR * covered[:, 0]) ** 2
 
 
 def _learn_rocking(
