@@ -109,7 +109,8 @@ def cut_shoeboxes(
     report: Progress,
 ) -> None:
     """The second pass over the frames: fill the shoeboxes of all lattices."""
-    ceiling = (seen.saturation - series.pedestal) / seen.gain
+    # by the same arithmetic as the pixels, or the last digit hides saturated ones
+    ceiling = to_electrons(np.array([seen.saturation]), series.pedestal, seen.gain)[0]
     core = max(plan.core_px for plan in plans)
     cutter = ShoeboxCutter([plan.slices for plan in plans], series.shape, core, ceiling)
     n = len(series)

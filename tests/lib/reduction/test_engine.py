@@ -250,6 +250,15 @@ def test_saturated_frames_are_flagged():
     assert figures["cc_f2"] > 0.98
 
 
+@pytest.mark.parametrize("gain", [0.9501, 1.04, 2.08])
+def test_no_rounding_hides_a_saturated_pixel(gain):
+    series, truth = simulated(seed=6, detector=Detector(saturation=1009.0))
+    found = reduce_series(series.with_(gain=gain, saturation=1009.0), CONFIG)
+    figures = judge(found, truth)
+    assert figures["n_saturated"] > 10
+    assert figures["saturated_missed"] == 0
+
+
 # --- bad input
 
 
