@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -118,22 +119,38 @@ class Ran:
     output: str
 
 
+# A process is born with the memory of its parent, and that counts as its peak: so a small one
+# starts the program, not this one.
+_LAUNCHER = """
+import json, os, sys
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+told = [os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]
+with open(sys.argv[1], "w") as out:
+    json.dump(told, out)
+"""
+
+
 def run_measured(command: Sequence[str | Path], folder: Path, log: Path) -> Ran:
     """Run a program on one core in `folder`; what it prints goes to `log`.
 
     CPU time and memory are those of the process and of all that it waited for.
     """
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+    told = log.with_suffix(".usage.json")
+    told.unlink(missing_ok=True)
     with log.open("w") as out:
-        process = subprocess.Popen(
-            [str(word) for word in command], cwd=folder, stdout=out, stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL, env=os.environ | threads,
+        subprocess.run(
+            [sys.executable, "-S", "-c", _LAUNCHER, str(told), *(str(word) for word in command)],
+            cwd=folder, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            env=os.environ | threads, check=False,
         )  # fmt: skip
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    if not told.exists():
+        raise FileNotFoundError(f"{command[0]} could not be started; see {log}")
+    code, cpu_s, memory_MB = json.loads(told.read_text())
     return Ran(
-        process.returncode,
-        usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss / 1024,
+        code,
+        cpu_s,
+        memory_MB,
         log.read_text(errors="replace"),
     )
