@@ -1,1 +1,1 @@
-"""Microscope and camera protocols, their adapters and the safety guard (none yet)."""
+"""The microscope: protocols, adapters that speak them, the safety guard, deflector calibration."""

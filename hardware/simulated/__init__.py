@@ -1,0 +1,1 @@
+"""The microscope twin: a physically coupled, deterministic simulation of everything we drive."""
