@@ -11,7 +11,7 @@ Every method may raise `hardware.errors.ConnectionLost`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -301,7 +301,7 @@ class Camera(Protocol):
 
     def stream(
         self, exposure_s: float, n_frames: int | None = None, binning: int = 1
-    ) -> Iterator[Exposure]:
+    ) -> Generator[Exposure]:
         """Take images one after the other, without end if `n_frames` is None.
 
         Closing the iterator stops the camera. Raises as `expose`.

@@ -185,6 +185,7 @@ class Instrument(_Strict):
     distance_mm : effective distance where no file names a camera length.
     distortion, radial_per_mm2, beam_centre_px : used where no file states them.
     overrides : what this instrument's files are known to state wrongly: it wins over them.
+    control : how it is driven, if it is; checked by `hardware.config`.
     """
 
     name: str
@@ -198,6 +199,7 @@ class Instrument(_Strict):
     radial_per_mm2: float | None = None
     beam_centre_px: tuple[float, float] | None = None
     overrides: SeriesMetadata = SeriesMetadata()
+    control: dict[str, Any] | None = None
 
     @property
     def defaults(self) -> SeriesMetadata:
