@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ def frame_angles(
     header_start_deg: Floats | None,
     paths: list[Path],
     where: object,
+    measured: Mapping[int, tuple[float, float]] | None = None,
 ) -> tuple[Floats, Floats]:
     """Start and width in degrees of every frame, (n,) each; notes go to `resolved`.
 
@@ -35,11 +37,17 @@ def frame_angles(
     number : frame numbers, increasing.
     header_start_deg : start angles of the headers, or None.
     paths : the file of each frame, to name the first offending one.
+    measured : (start, width) by frame number where the record of the acquisition tells them for
+        every frame; believed unless the command line says otherwise.
 
     Raises
     ------
     UserError : no oscillation stated, or header angles that do not go one way.
     """
+    if measured and all(n in measured for n in number.tolist()) and not _corrected(sources):
+        table = np.array([measured[n] for n in number.tolist()])
+        _header_step(number, table[:, 0], paths)  # they must go one way too
+        return table[:, 0], table[:, 1]
     step = _header_step(number, header_start_deg, paths)
     if header_start_deg is not None and step == 0 and len(number) > 1:
         resolved.notes.append("all headers state the same angle; the first frame's was used")
@@ -55,6 +63,15 @@ def frame_angles(
         )
         return first + width * (number - number[0]), np.full(len(number), width)
     return header_start_deg.copy(), np.full(len(number), width)
+
+
+def _corrected(sources: list[Source]) -> bool:
+    """Whether a person stated angles to correct files."""
+    return any(
+        one.corrects
+        and (one.metadata.oscillation_deg is not None or one.metadata.start_deg is not None)
+        for one in sources
+    )
 
 
 def _header_step(

@@ -11,6 +11,8 @@ from ..errors import UserError
 from .cred_log import NAME as CRED_LOG
 from .cred_log import read_cred_log
 from .registry import READERS, reader_of_suffix
+from .series_record import NAME as SERIES_RECORD
+from .series_record import read_series_record
 from .source import Reader, Sidecar
 from .xds_inp import NAME as XDS_INP
 from .xds_inp import read_xds_inp
@@ -88,7 +90,7 @@ def series_name(found: Found) -> str:
 
 
 def find_sidecars(found: Found) -> tuple[list[Sidecar], list[str]]:
-    """cRED_log.txt and XDS.INP of a series, nearest first, and notes on those passed over.
+    """Record, cRED_log.txt and XDS.INP of a series, and notes on those passed over.
 
     Looked for beside the frames, one and two folders up, and (XDS.INP) in a folder ``xds``
     next to theirs. An XDS.INP further up that is about frames elsewhere is another's.
@@ -98,6 +100,10 @@ def find_sidecars(found: Found) -> tuple[list[Sidecar], list[str]]:
     neighbours = [one for one in _folders(folder.parent) if one.name.lower() == "xds"]
     notes: list[str] = []
     sidecars: list[Sidecar] = []
+    for place in places[:2]:
+        if (place / SERIES_RECORD).is_file():
+            sidecars.append(read_series_record(place / SERIES_RECORD))
+            break
     for place in places:
         if (place / CRED_LOG).is_file():
             sidecars.append(read_cred_log(place / CRED_LOG))

@@ -35,7 +35,8 @@ def read_series(
     Parameters
     ----------
     path : a folder of frames, a folder with one such folder below it (``SMV/data`` first), or
-        a stack file. ``cRED_log.txt`` and ``XDS.INP`` are looked for beside and above it.
+        a stack file. ``cRED_log.txt``, ``XDS.INP`` and our own
+        record of the acquisition are looked for beside and above it.
     instrument : mask, camera-length table and what else the files do not say.
     overrides : wins over all other sources; then come the instrument's `overrides`, the frame
         headers, the files beside the frames, and the instrument's defaults.
@@ -73,6 +74,7 @@ def read_series(
         np.array(per_frame)[chosen] if len(per_frame) == len(number) else None,
         [one.path for one in files for _ in range(one.header.n_frames)],
         found.folder,
+        next((one.frame_angles for one in sidecars if one.frame_angles), None),
     )
     frames = lazy_frames(files, found.reader, shape)
     geometry = _geometry(resolved, shape, found)

@@ -76,7 +76,12 @@ def choose_frames(
 def tracking_numbers(
     number: Numbers, chosen: Numbers, blank: NDArray[np.bool_], sidecars: list[Sidecar]
 ) -> tuple[int, ...]:
-    """Numbers at multiples of the image interval that have no frame, or a blank one left out."""
+    """Numbers listed as tracking images; or those at multiples of the image interval that have
+    no frame, or a blank one left out."""
+    listed = {n for one in sidecars for n in one.tracking}
+    if listed:
+        inside = range(int(number[chosen[0]]), int(number[chosen[-1]]) + 1)
+        return tuple(sorted(listed & set(inside) - set(number[chosen].tolist())))
     interval = next((one.image_interval for one in sidecars if one.image_interval), None)
     if interval is None:
         return ()

@@ -10,11 +10,12 @@ real frames agree. The older one of ADSC gives them in mm, X along rows and Y al
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..geometry import centre_from_corner, centre_to_corner
+from ..geometry import Geometry, centre_from_corner, centre_to_corner
 from ..instrument import SeriesMetadata
 from ..series.rotation_series import RotationSeries
 from .source import FrameHeader, Pixels, Reader, check_size
@@ -226,40 +227,61 @@ def write_smv(
 def _header(series: RotationSeries, i: int, pedestal: float) -> bytes:
     """The header of the `i`-th frame, 512 bytes."""
     geometry = series.geometry
-    centre = geometry.beam_centre_px
     if series.beam_centres_px is not None:
-        centre = (float(series.beam_centres_px[i, 0]), float(series.beam_centres_px[i, 1]))
-    x, y = centre_to_corner(centre)
-    timepix = series.shape == (516, 516)
+        row, column = series.beam_centres_px[i]
+        geometry = replace(geometry, beam_centre_px=(float(row), float(column)))
+    return frame_header(
+        geometry,
+        series.shape,
+        float(series.angle_start_deg[i]),
+        float(series.angle_width_deg[i]),
+        exposure_s=series.exposure_s,
+        pedestal=series.pedestal + pedestal,
+        saturation=None if series.saturation is None else series.saturation + pedestal,
+    )
+
+
+def frame_header(
+    geometry: Geometry,
+    shape: tuple[int, int],
+    start_deg: float,
+    width_deg: float,
+    *,
+    exposure_s: float | None = None,
+    pedestal: float = 0.0,
+    saturation: float | None = None,
+) -> bytes:
+    """The 512 bytes before the pixels (little-endian uint16) of one frame; see `write_smv`."""
+    x, y = centre_to_corner(geometry.beam_centre_px)
+    timepix = shape == (516, 516)
     if not timepix:  # in mm, X along rows
         x, y = y * geometry.pixel_size_mm, x * geometry.pixel_size_mm
-    start = f"{series.angle_start_deg[i]:.6f}"
+    start = f"{start_deg:.6f}"
     items = {
         "HEADER_BYTES": "512",
         "DIM": "2",
         "BYTE_ORDER": "little_endian",
         "TYPE": "unsigned_short",
-        "SIZE1": str(series.shape[1]),
-        "SIZE2": str(series.shape[0]),
+        "SIZE1": str(shape[1]),
+        "SIZE2": str(shape[0]),
         "PIXEL_SIZE": f"{geometry.pixel_size_mm:.9g}",
         "BIN": "1x1",
         "BEAMLINE": "TIMEPIX_SU" if timepix else "EWALDFLOW",
         "DETECTOR_SN": "901",
-        "TIME": f"{series.exposure_s or 0.0:.6g}",
+        "TIME": f"{exposure_s or 0.0:.6g}",
         "DISTANCE": f"{geometry.distance_mm:.9g}",
         "TWOTHETA": "0",
         "PHI": start,
         "OSC_START": start,
-        "OSC_RANGE": f"{series.angle_width_deg[i]:.6f}",
+        "OSC_RANGE": f"{width_deg:.6f}",
         "WAVELENGTH": f"{geometry.wavelength_A:.11g}",
         "BEAM_CENTER_X": f"{x:.5f}",
         "BEAM_CENTER_Y": f"{y:.5f}",
     }
-    total = series.pedestal + pedestal
-    if total:
-        items["IMAGE_PEDESTAL"] = f"{total:g}"
-    if series.saturation is not None:
-        items["CCD_IMAGE_SATURATION"] = f"{series.saturation + pedestal:.9g}"
+    if pedestal:
+        items["IMAGE_PEDESTAL"] = f"{pedestal:g}"
+    if saturation is not None:
+        items["CCD_IMAGE_SATURATION"] = f"{saturation:.9g}"
     # DIALS wants the first line to be the brace alone and HEADER_BYTES to follow at once.
     text = "{\n" + "".join(f"{key}={value};\n" for key, value in items.items()) + "}\n"
     return text.encode("ascii").ljust(512)

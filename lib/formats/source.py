@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,9 @@ class Sidecar:
     shape : (rows, columns) of the frames it is about.
     frame_range, excluded : first and last frame number to use; ranges not to use.
     image_interval : frames at its multiples were spent on tracking images.
+    tracking : numbers of frames spent on tracking images, where they are listed.
+    frame_angles : measured (start, width) in degrees by frame number, where they are known
+        better than headers have them.
     untrusted : (rows, columns) slices not to be used.
     template : name of the frames it is about, with ``?`` for digits.
     notes : what the reader had to decide, one sentence each.
@@ -86,6 +89,8 @@ class Sidecar:
     frame_range: tuple[int, int] | None = None
     excluded: tuple[tuple[int, int], ...] = ()
     image_interval: int | None = None
+    tracking: tuple[int, ...] = ()
+    frame_angles: Mapping[int, tuple[float, float]] = field(default_factory=dict)
     untrusted: tuple[tuple[slice, slice], ...] = ()
     template: str | None = None
     notes: tuple[str, ...] = ()
