@@ -95,7 +95,9 @@ def convert_series(
 
 def _configuration(instrument: Instrument | None, overrides: SeriesOverrides) -> dict[str, object]:
     return {
-        "instrument": instrument.model_dump(mode="json") if instrument else None,
+        "instrument": instrument.model_dump(mode="json", exclude={"control"})
+        if instrument
+        else None,
         "overrides": overrides.model_dump(mode="json", exclude_none=True),
     }
 
