@@ -23,13 +23,17 @@ def brightest_block(
     """(row, column) of the middle of the block of pixels with the largest sum."""
     best, row, column = -1.0, 0.0, 0.0
     rows, columns = frame.shape
+    column_sums = np.empty(columns, np.float32)
     for r in range(0, rows - block + 1, block):
+        column_sums[:] = 0.0
+        for i in range(r, r + block):
+            counts, use = frame[i], valid[i]
+            for c in range(columns):
+                column_sums[c] += counts[c] if use[c] else np.float32(0.0)
         for c in range(0, columns - block + 1, block):
             total = 0.0
-            for i in range(r, r + block):
-                for j in range(c, c + block):
-                    if valid[i, j]:
-                        total += frame[i, j]
+            for j in range(c, c + block):
+                total += column_sums[j]
             if total > best:
                 best, row, column = total, r + (block - 1) / 2, c + (block - 1) / 2
     return row, column
@@ -87,8 +91,9 @@ def find_beam(frame: NDArray[np.float32], valid: NDArray[np.bool_]) -> tuple[flo
     broad beam off-centre would draw the centroid to itself.
     """
     row, column = brightest_block(frame, valid, 4)
+    everywhere = np.ones_like(valid)
     for _ in range(3):
-        row, column, top = centroid_above(frame, np.ones_like(valid), row, column, 10, 0.35)
+        row, column, top = centroid_above(frame, everywhere, row, column, 10, 0.35)
         if top <= 0:
             break
     return row, column

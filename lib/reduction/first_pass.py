@@ -35,6 +35,8 @@ def find_spots(
     """Spots of all frames, and the direct beam on each; blank frames are left out."""
     n = len(series)
     finder = SpotFinder(series.shape, config.spot_threshold)
+    # by the same arithmetic as the pixels, or the last digit hides saturated ones
+    ceiling = to_electrons(np.array([seen.saturation]), series.pedestal, seen.gain)[0]
     centres = np.full((n, 2), np.nan)
     background = np.zeros(n)
     totals = np.zeros(n)
@@ -46,8 +48,8 @@ def find_spots(
             if totals[i] <= 0 or raw.max() == raw.min():
                 continue
             centres[i] = find_beam(electrons, seen.valid)
-            local = finder.add(electrons, seen.valid, raw >= seen.saturation, i)
-            background[i] = float(np.nanmedian(local[::7, ::7]))
+            local = finder.add(electrons, seen.valid, ceiling, i)[::7, ::7]
+            background[i] = np.median(local[np.isfinite(local)])
         report("find spots", (start + len(block)) / n)
     lit = totals[totals > 0]
     blank = totals <= 0.02 * (np.median(lit) if len(lit) else 0.0)

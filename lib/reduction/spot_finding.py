@@ -1,11 +1,4 @@
-"""Spot finding: significant pixels against a local, gain-aware background, joined over frames.
-
-A pixel is strong where the counts of its 3 x 3 neighbourhood, in electrons, exceed those of
-the surrounding box (mean after clipping its own spots) by `threshold` standard deviations of
-the variance-stabilised Poisson variable 2 sqrt(N + 3/8) (Anscombe, Biometrika 35 (1948) 246):
-at the sub-electron backgrounds of ED a Gaussian z would let noise through. Strong pixels that
-touch, in a frame or in consecutive frames, are one spot.
-"""
+"""Spot finding: strong pixels that touch, in a frame or in consecutive frames, are one spot."""
 
 from __future__ import annotations
 
@@ -14,6 +7,8 @@ from dataclasses import dataclass, fields
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from .strong_pixels import local_background, strong_pixels
 
 Floats = NDArray[np.float64]
 
@@ -56,125 +51,6 @@ class Spots:
         return Spots(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _box_sums(
-    values: NDArray[np.float32],
-    keep: NDArray[np.bool_],
-    half: int,
-    total: NDArray[np.float32],
-    count: NDArray[np.float32],
-    column_total: Floats,
-    column_count: Floats,
-) -> None:
-    """Sums of `values` and numbers of `keep` over a (2 half + 1)^2 box about each pixel.
-
-    Running sums, so the cost does not depend on the box; it is cut at the detector's edge.
-    """
-    rows, columns = values.shape
-    column_total[:] = 0.0
-    column_count[:] = 0.0
-    for r in range(min(half, rows)):
-        for c in range(columns):
-            if keep[r, c]:
-                column_total[c] += values[r, c]
-                column_count[c] += 1.0
-    for r in range(rows):
-        new, old = r + half, r - half - 1
-        if new < rows:
-            for c in range(columns):
-                if keep[new, c]:
-                    column_total[c] += values[new, c]
-                    column_count[c] += 1.0
-        if old >= 0:
-            for c in range(columns):
-                if keep[old, c]:
-                    column_total[c] -= values[old, c]
-                    column_count[c] -= 1.0
-        t = np.float64(0.0)
-        n = np.float64(0.0)
-        for c in range(min(half, columns)):
-            t += column_total[c]
-            n += column_count[c]
-        for c in range(columns):
-            if c + half < columns:
-                t += column_total[c + half]
-                n += column_count[c + half]
-            if c - half - 1 >= 0:
-                t -= column_total[c - half - 1]
-                n -= column_count[c - half - 1]
-            total[r, c] = t
-            count[r, c] = n
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def local_background(
-    electrons: NDArray[np.float32], valid: NDArray[np.bool_], half: int, clip: np.float32
-) -> NDArray[np.float32]:
-    """Mean of the surrounding box after clipping its spots; NaN where too few pixels are left.
-
-    Parameters
-    ----------
-    electrons : (rows, columns) float32.
-    valid : (rows, columns) bool.
-    half : half-width of the box in px.
-    clip : pixels above mean + clip * sqrt(mean) of the first pass are left out of the second.
-    """
-    rows, columns = electrons.shape
-    total = np.empty((rows, columns), np.float32)
-    count = np.empty((rows, columns), np.float32)
-    column_total = np.empty(columns, np.float64)
-    column_count = np.empty(columns, np.float64)
-    keep = valid.copy()
-    background = np.empty((rows, columns), np.float32)
-    minimum = np.float32(0.2 * (2 * half + 1) ** 2)
-    for _ in range(2):
-        _box_sums(electrons, keep, half, total, count, column_total, column_count)
-        for r in range(rows):
-            for c in range(columns):
-                if valid[r, c]:
-                    n = max(count[r, c], np.float32(1.0))
-                    mean = total[r, c] / n
-                    limit = mean + clip * np.sqrt(max(mean, np.float32(0.25)))
-                    keep[r, c] = electrons[r, c] <= limit
-    _box_sums(electrons, keep, half, total, count, column_total, column_count)
-    for r in range(rows):
-        for c in range(columns):
-            if count[r, c] >= minimum:
-                background[r, c] = max(total[r, c] / count[r, c], np.float32(0.0))
-            else:
-                background[r, c] = np.nan
-    return background
-
-
-@numba.njit(cache=True, nogil=True, fastmath=False)
-def strong_pixels(
-    electrons: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    background: NDArray[np.float32],
-    threshold: np.float32,
-    strong: NDArray[np.bool_],
-) -> None:
-    """Mark in `strong` the pixels whose 3 x 3 neighbourhood stands above the background."""
-    rows, columns = electrons.shape
-    strong[:] = False
-    # 2 sqrt(T + 3/8) - 2 sqrt(mu + 3/8) > t, solved for T so that no root is taken
-    quarter = np.float32(0.25) * threshold * threshold
-    for r in range(1, rows - 1):
-        for c in range(1, columns - 1):
-            b = background[r, c]
-            if not valid[r, c] or b != b or electrons[r, c] <= b:
-                continue
-            total, n = np.float32(0.0), np.float32(0.0)
-            for i in range(r - 1, r + 2):
-                for j in range(c - 1, c + 2):
-                    if valid[i, j]:
-                        total += electrons[i, j]
-                        n += np.float32(1.0)
-            excess = total - n * b - quarter
-            if excess > 0.0 and excess * excess > 4.0 * quarter * (n * b + np.float32(0.375)):
-                strong[r, c] = True
-
-
 @numba.njit(cache=True, nogil=True)
 def _find(parent: NDArray[np.int64], i: int) -> int:
     while parent[i] != i:
@@ -206,57 +82,55 @@ def _label_frame(
     electrons: NDArray[np.float32],
     valid: NDArray[np.bool_],
     background: NDArray[np.float32],
-    strong: NDArray[np.bool_],
-    saturated: NDArray[np.bool_],
+    strong: NDArray[np.int64],
+    ceiling: np.float32,
     frame: int,
-    previous: NDArray[np.int64],
-    labels: NDArray[np.int64],
+    previous: NDArray[np.int32],
+    labels: NDArray[np.int32],
     parent: NDArray[np.int64],
     sums: Floats,
     n: int,
 ) -> int:
-    """Give each strong pixel of a frame a spot, joined to its neighbours and to `previous`."""
-    rows, columns = electrons.shape
-    for r in range(rows):
-        for c in range(columns):
-            if not strong[r, c]:
-                labels[r, c] = -1
-                continue
-            label = -1
-            if r > 0 and labels[r - 1, c] >= 0:
-                label = labels[r - 1, c]
-            if c > 0 and labels[r, c - 1] >= 0:
-                left = labels[r, c - 1]
-                label = left if label < 0 else _union(parent, label, left)
-            if previous[r, c] >= 0:
-                label = previous[r, c] if label < 0 else _union(parent, label, previous[r, c])
-            if label < 0:
-                label = n
-                if n >= len(parent):
-                    return -1
-                parent[n] = n
-                sums[n, :] = 0.0
-                sums[n, _FIRST] = 1e9
-                sums[n, _LAST] = -1.0
-                n += 1
-            labels[r, c] = label
-            signal = electrons[r, c] - background[r, c]
-            s = sums[label]
-            s[_SUM] += signal
-            s[_VARIANCE] += max(electrons[r, c], background[r, c])
-            if signal > 0:
-                s[_ROW] += signal * r
-                s[_COLUMN] += signal * c
-                s[_FRAME] += signal * frame
-                s[_FRAME2] += signal * frame * frame
-            s[_PIXELS] += 1.0
-            s[_PEAK] = max(s[_PEAK], signal)
-            s[_FIRST] = min(s[_FIRST], frame)
-            s[_LAST] = max(s[_LAST], frame)
-            if saturated[r, c]:
-                s[_SATURATED] = 1.0
-            if not (valid[r - 1, c] and valid[r + 1, c] and valid[r, c - 1] and valid[r, c + 1]):
-                s[_EDGE] = 1.0
+    """Give each strong pixel of a frame a spot, joined to its neighbours and to `previous`.
+
+    `strong` holds their places in the flat frame, in order; `labels` comes filled with -1.
+    """
+    columns = electrons.shape[1]
+    for place in strong:
+        r, c = place // columns, place % columns
+        label = -1
+        if r > 0 and labels[r - 1, c] >= 0:
+            label = labels[r - 1, c]
+        if c > 0 and labels[r, c - 1] >= 0:
+            left = labels[r, c - 1]
+            label = left if label < 0 else _union(parent, label, left)
+        if previous[r, c] >= 0:
+            label = previous[r, c] if label < 0 else _union(parent, label, previous[r, c])
+        if label < 0:
+            label = n
+            parent[n] = n
+            sums[n, :] = 0.0
+            sums[n, _FIRST] = 1e9
+            sums[n, _LAST] = -1.0
+            n += 1
+        labels[r, c] = label
+        signal = electrons[r, c] - background[r, c]
+        s = sums[label]
+        s[_SUM] += signal
+        s[_VARIANCE] += max(electrons[r, c], background[r, c])
+        if signal > 0:
+            s[_ROW] += signal * r
+            s[_COLUMN] += signal * c
+            s[_FRAME] += signal * frame
+            s[_FRAME2] += signal * frame * frame
+        s[_PIXELS] += 1.0
+        s[_PEAK] = max(s[_PEAK], signal)
+        s[_FIRST] = min(s[_FIRST], frame)
+        s[_LAST] = max(s[_LAST], frame)
+        if electrons[r, c] >= ceiling:
+            s[_SATURATED] = 1.0
+        if not (valid[r - 1, c] and valid[r + 1, c] and valid[r, c - 1] and valid[r, c + 1]):
+            s[_EDGE] = 1.0
     return n
 
 
@@ -294,9 +168,12 @@ class SpotFinder:
         self, shape: tuple[int, int], threshold: float = 5.0, half_box: int = 7, clip: float = 3.0
     ) -> None:
         self.threshold, self.half_box, self.clip = threshold, half_box, clip
+        self._work = np.empty((4, *shape), np.float32)
         self._strong = np.zeros(shape, bool)
-        self._previous = np.full(shape, -1, np.int64)
-        self._labels = np.full(shape, -1, np.int64)
+        self._previous = np.full(shape, -1, np.int32)
+        self._labels = np.full(shape, -1, np.int32)
+        nowhere = np.zeros(0, np.int64)
+        self._labelled = nowhere, nowhere  # places in the two arrays of labels that are not -1
         self._parent = np.zeros(1 << 16, np.int64)
         self._sums = np.zeros((1 << 16, _N_SUMS))
         self._n = 0
@@ -305,27 +182,31 @@ class SpotFinder:
         self,
         electrons: NDArray[np.float32],
         valid: NDArray[np.bool_],
-        saturated: NDArray[np.bool_],
+        ceiling: float,
         frame: int,
     ) -> NDArray[np.float32]:
-        """Take the next frame (rows, columns); returns its local background.
+        """Take the next frame (rows, columns), saturated at `ceiling` and above, in electrons.
 
-        A frame that is never handed over (blank) does not part a spot that lives through it.
+        Returns its local background, which the next frame overwrites. A frame that is never
+        handed over (blank) does not part a spot that lives through it.
         """
-        background = local_background(electrons, valid, self.half_box, np.float32(self.clip))
+        background = local_background(electrons, valid, self.half_box, self.clip, self._work)
         strong_pixels(electrons, valid, background, np.float32(self.threshold), self._strong)
-        needed = self._n + int(self._strong.sum())
+        strong = np.flatnonzero(self._strong)
+        needed = self._n + len(strong)
         if needed > len(self._parent):
             size = max(needed, 2 * len(self._parent))
             self._parent = np.resize(self._parent, size)
             grown = np.zeros((size, _N_SUMS))
             grown[: self._n] = self._sums[: self._n]
             self._sums = grown
+        self._labels.ravel()[self._labelled[1]] = -1
         self._n = _label_frame(
-            electrons, valid, background, self._strong, saturated, frame,
+            electrons, valid, background, strong, np.float32(ceiling), frame,
             self._previous, self._labels, self._parent, self._sums, self._n,
         )  # fmt: skip
         self._previous, self._labels = self._labels, self._previous
+        self._labelled = strong, self._labelled[0]
         return background
 
     def spots(self, min_pixels: int = 4, max_peak_fraction: float = 0.7) -> Spots:
