@@ -47,7 +47,8 @@ class FrameTimes:
 class Numbers:
     """Numbers frames over the life of a camera, whose acquisitions each count from 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, camera: str) -> None:
+        self._camera = camera
         self._base = self._next = 0
 
     def new_acquisition(self) -> None:
@@ -55,9 +56,19 @@ class Numbers:
         self._base = self._next
 
     def of(self, index: int) -> int:
-        """The number of frame `index` of this acquisition; lost ones leave a gap."""
+        """The number of frame `index` of this acquisition; lost ones leave a gap.
+
+        Raises `CameraFailed` for a frame that came before.
+        """
         number = self._base + index
-        self._next = max(self._next, number + 1)
+        if number < self._next:
+            raise CameraFailed(
+                self._camera,
+                f"frame {index} once more, or late",
+                f"frame {self._next - self._base} or a later one",
+                "expose again",
+            )
+        self._next = number + 1
         return number
 
 

@@ -1,1 +1,6 @@
+"""Timepix and Medipix detectors of Amsterdam Scientific Instruments; see docs/cameras.md."""
 
+from .camera import open_camera
+from .options import Options
+
+__all__ = ["Options", "open_camera"]
