@@ -15,6 +15,24 @@ from ewaldflow.lib.simulation import demo_series
 from ewaldflow.lib.simulation.truth import TrueLattice, Truth
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--adapter`: run the conformance suite on that adapter, and nothing else."""
+    parser.addoption(
+        "--adapter",
+        metavar="NAME",
+        help="run only the conformance suite, on this adapter: a known name, "
+        "package.module:function, or an instrument of configs/instruments (docs/adapters.md)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--adapter`, leave out what does not concern it."""
+    if config.getoption("--adapter"):
+        others = [item for item in items if item.path.parent.name != "conformance"]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item.path.parent.name == "conformance"]
+
+
 def true_reduction(series: RotationSeries, truth: Truth, seed: int = 1) -> Reduction:
     """The reduction an engine without any fault would make, with Poisson-like sigmas."""
     lattices = tuple(_true_lattice(one, truth, seed) for one in truth.lattices)
