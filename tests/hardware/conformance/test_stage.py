@@ -161,15 +161,18 @@ def test_a_new_move_replaces_the_one_under_way(
 def test_what_the_instrument_refuses_moves_nothing(stage: Stage, clock: Clock, axis: str) -> None:
     before = stage.position()
     target = {"x_um": before.x_um + 3, axis: 1e6}
+    refused = ""
     try:
         stage.start_move(**target)
     except LimitExceeded as error:
-        assert "\n" not in str(error)
-        assert not stage.is_moving()
-        assert stage.position().x_um == pytest.approx(before.x_um, abs=CLOSE["x_um"])
-    else:  # the limits are the guard's
+        refused = str(error)
+    if not refused:  # the limits are the guard's alone
         stage.stop()
         wait_until_still(stage, clock, 10)
+        pytest.skip("this instrument refuses nothing by itself")
+    assert "\n" not in refused
+    assert not stage.is_moving()
+    assert stage.position().x_um == pytest.approx(before.x_um, abs=CLOSE["x_um"])
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0])
