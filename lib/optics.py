@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 
-from scipy import constants
+# CODATA 2022, SI units; all but the electron's mass are exact by definition. Written out, as
+# to import scipy.constants takes longer than to read a series.
+PLANCK = 6.62607015e-34
+ELEMENTARY_CHARGE = 1.602176634e-19
+LIGHT_SPEED = 299792458.0
+ELECTRON_MASS = 9.1093837139e-31
 
 
 def electron_wavelength_A(voltage_kV: float) -> float:
@@ -14,7 +19,7 @@ def electron_wavelength_A(voltage_kV: float) -> float:
     """
     if not voltage_kV > 0:
         raise ValueError(f"voltage_kV: found {voltage_kV}, expected a positive number")
-    energy_J = constants.e * voltage_kV * 1e3
-    rest_J = constants.m_e * constants.c**2
-    momentum = math.sqrt(2 * constants.m_e * energy_J * (1 + energy_J / (2 * rest_J)))
-    return constants.h / momentum * 1e10
+    energy_J = ELEMENTARY_CHARGE * voltage_kV * 1e3
+    rest_J = ELECTRON_MASS * LIGHT_SPEED**2
+    momentum = math.sqrt(2 * ELECTRON_MASS * energy_J * (1 + energy_J / (2 * rest_J)))
+    return PLANCK / momentum * 1e10

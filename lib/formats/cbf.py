@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import fabio
 import numpy as np
 
 from ..geometry import centre_from_corner
@@ -84,6 +83,8 @@ def read_header(path: Path) -> FrameHeader:
 
 def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixels:
     """The one frame of a file, (1, rows, columns)."""
+    import fabio  # it brings in h5py, which only those with CBF should wait for
+
     with fabio.open(str(path)) as image:
         pixels = np.asarray(image.data, header.dtype)
     return pixels.reshape(1, *header.shape)[first:stop]

@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
-from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ..errors import UserError
 from .discover import Found, FrameFile
+from .lazy_frames import LazyFrames, Place
 from .registry import HEAD_BYTES, reader_of_content
 from .source import CHUNK_FRAMES, FrameHeader, Reader
 
@@ -92,25 +92,19 @@ def inspect_files(found: Found) -> tuple[list[InspectedFile], list[str]]:
 
 def lazy_frames(
     files: Sequence[InspectedFile], reader: Reader, shape: tuple[int, int] | None = None
-) -> da.Array:
-    """All frames, (n, rows, columns), read in blocks of `CHUNK_FRAMES` when needed.
+) -> LazyFrames:
+    """All frames, (n, rows, columns), read when needed.
 
     `shape` reads the same pixels as (rows, columns) of another shape than the headers say.
     """
     header = files[0].header
     shape = header.shape if shape is None else shape
-    dtype = header.dtype.newbyteorder("=")
     places = [(one.path, one.header, i) for one in files for i in range(one.header.n_frames)]
-    blocks = []
-    for start in range(0, len(places), CHUNK_FRAMES):
-        block = places[start : start + CHUNK_FRAMES]
-        task = delayed(read_block, pure=True, traverse=False)(reader, block, shape)
-        blocks.append(da.from_delayed(task, (len(block), *shape), dtype))
-    return da.concatenate(blocks) if blocks else da.zeros((0, *shape), dtype)
+    return LazyFrames(partial(read_block, reader), places, shape, header.dtype.newbyteorder("="))
 
 
 def read_block(
-    reader: Reader, places: Sequence[tuple[Path, FrameHeader, int]], shape: tuple[int, int]
+    reader: Reader, places: Sequence[Place], shape: tuple[int, int]
 ) -> NDArray[Any]:
     """The frames at `places` (file, header, position in it), (n, rows, columns).
 

@@ -80,7 +80,7 @@ def read_series(
     geometry = _geometry(resolved, shape, found)
     mask = _mask(shape, instrument, sidecars)
     if found.reader.negative_is_masked:
-        mask |= frames[0].compute() < 0
+        mask |= frames[:1].compute()[0] < 0
     highest = np.concatenate([one.highest for one in files])
     lowest = np.concatenate([one.lowest for one in files])
     blank = (highest == 0) & (lowest == 0)

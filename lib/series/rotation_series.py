@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Geometry
+
+# A dask array, or what acts as one: to import dask for its name takes longer than a series needs.
+Frames = Any
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class RotationSeries:
     Attributes
     ----------
     name : what people call the series.
-    frames : (n, rows, columns), raw counts, lazily loaded, chunked by frames.
+    frames : (n, rows, columns), raw counts, lazily loaded, chunked by frames: a dask array, or
+        what acts as one.
     frame_number : (n,) int64, strictly increasing, as in the file names.
     angle_start_deg, angle_width_deg : (n,) float64, goniometer angle at the start of each
         exposure and the range it covers.
@@ -48,7 +51,7 @@ class RotationSeries:
     """
 
     name: str
-    frames: da.Array
+    frames: Frames
     frame_number: NDArray[np.int64]
     angle_start_deg: NDArray[np.float64]
     angle_width_deg: NDArray[np.float64]
