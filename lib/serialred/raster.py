@@ -235,8 +235,7 @@ def _cover(outline: Floats) -> Floats:
 def _intervals(low: float, high: float) -> Floats:
     """Centres of the fewest unit intervals that cover low..high, spread evenly about it."""
     number = max(1, int(np.ceil(high - low - TINY)))
-    centres: Floats = 0.5 * (low + high) + np.arange(number) - 0.5 * (number - 1)
-    return centres
+    return np.asarray(0.5 * (low + high) + np.arange(number) - 0.5 * (number - 1), np.float64)
 
 
 def _clipped(

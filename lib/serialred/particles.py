@@ -1,0 +1,448 @@
+"""Particle finding by local threshold: what is darker than its surroundings, in um.
+
+A pixel is dark where it falls below the mean of the block about it (as `threshold_local` of the
+thesis) by an offset that is relative to that mean and to the noise about it. Other than there,
+the mean is taken over what is not dark itself, so neither a large crystal nor a grid bar pulls it
+down; two levels (hysteresis) keep outlines whole in noise; outlines lie at half the contrast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from scipy.ndimage import (
+    distance_transform_edt,
+    find_objects,
+    label,
+    maximum_filter,
+    minimum_filter,
+    uniform_filter,
+)
+from scipy.spatial import ConvexHull
+from skimage.morphology import h_maxima
+from skimage.segmentation import watershed
+
+from ..errors import UserError
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Labels = NDArray[np.int32]
+
+# The local mean is taken on bins of so many pixels a side: it is slow, and this is quick.
+BIN = 4
+
+# Darker than this part of the bright parts about it is opaque: a grid bar, or beyond the beam.
+OPAQUE = 0.4
+
+# Bins darker than this part of the local mean are left out of it.
+DARK_BIN = 0.96
+
+# Of the polynomial that stands for the illumination.
+DEGREE = 4
+N_TERMS = (DEGREE + 1) * (DEGREE + 2) // 2
+
+# Standard deviations below the mean: a particle has a pixel beyond the first and ends at the
+# second.
+SEED_SIGMA, EDGE_SIGMA = 5.0, 2.5
+
+# Noisy pictures are smoothed up to so many times more.
+WIDEST = 3.0
+
+# A particle less convex than this may be several.
+CONVEX = 0.94
+
+
+class Finding(BaseModel):
+    """How particles are found.
+
+    Attributes
+    ----------
+    block_um : edge of the block whose mean a pixel is compared with; about twice a crystal.
+    smooth_um : of the picture before; less than the smallest crystal's radius.
+    contrast : relative fall below the local mean that makes a pixel dark, whatever the noise.
+    smallest_um2 : smaller specks are neither particles nor neighbours.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    block_um: PositiveFloat = 2.5
+    smooth_um: PositiveFloat = 0.03
+    contrast: float = Field(default=0.05, gt=0, lt=1)
+    smallest_um2: PositiveFloat = 0.01
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Particles of a picture, one row each.
+
+    Attributes
+    ----------
+    row, column : centroid of the mass thickness, px.
+    area_um2 : within the outline at half contrast.
+    contrast : mean relative fall below the surroundings.
+    solidity : area over that of the convex hull.
+    elongation : ratio of the principal axes, >= 1.
+    edge_um : from the outline to the edge of the picture; 0 when it touches it.
+    """
+
+    row: Floats
+    column: Floats
+    area_um2: Floats
+    contrast: Floats
+    solidity: Floats
+    elongation: Floats
+    edge_um: Floats
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, index: object) -> Particles:
+        """Some of the rows (anything numpy indexes with)."""
+        return Particles(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a picture shows.
+
+    Attributes
+    ----------
+    particles : all of them, suitable or not.
+    labels : (rows, columns) int32; 0 the background, i + 1 particle i.
+    distance_um : (n, n) from outline to outline; infinite on the diagonal.
+    level : (rows, columns) float32 local mean of the background, counts.
+    noise : standard deviation of the smoothed background over its mean.
+    """
+
+    particles: Particles
+    labels: Labels
+    distance_um: Floats
+    level: Singles
+    noise: float
+
+
+def find_particles(
+    image: ArrayLike,
+    um_per_px: ArrayLike,
+    finding: Finding | None = None,
+    *,
+    valid: Mask | None = None,
+) -> Found:
+    """The particles of a bright-field picture.
+
+    Parameters
+    ----------
+    image : (rows, columns) counts.
+    um_per_px : a number, or the (2, 2) inverse of the stage calibration in imaging:
+        um (x, y) = um_per_px @ px (row, column).
+    finding : None takes the defaults.
+    valid : (rows, columns) False on pixels that tell nothing; they are filled from neighbours.
+
+    Raises
+    ------
+    UserError : hardly any electrons in the picture.
+    """
+    finding = finding or Finding()
+    scale = np.asarray(um_per_px, float)
+    scale = scale * np.eye(2) if scale.ndim == 0 else scale
+    px_um = float(np.sqrt(abs(np.linalg.det(scale))))
+    counts = np.asarray(image, np.float32)
+    if valid is not None:
+        counts = _filled(counts, valid)
+    if counts.mean() < 0.5:
+        raise UserError(
+            "image for particle finding",
+            f"{counts.mean():.2g} counts in a pixel",
+            "an illuminated picture",
+            "unblank the beam, lift the screen or expose longer",
+        )
+    width = 2 * round(0.7 * finding.smooth_um / px_um) + 1
+    for _ in range(2):
+        # two boxes: nearly a bell of the deviation wanted
+        smooth = uniform_filter(uniform_filter(counts, width), width)
+        level, opaque = _local_mean(smooth, finding.block_um / px_um)
+        fall = 1 - smooth / level
+        root = np.sqrt(level / level.mean())
+        noise = _noise(fall * root)
+        # a picture too noisy for the contrast wanted is smoothed more
+        wider = min(WIDEST, SEED_SIGMA * noise / finding.contrast)
+        if wider < 1.2:
+            break
+        width = 2 * round(0.5 * width * wider) + 1
+    sigma = noise / root
+    seed = np.maximum(finding.contrast, SEED_SIGMA * sigma)
+    edge = np.maximum(0.5 * finding.contrast, EDGE_SIGMA * sigma)
+
+    dark = _with_a_seed(fall > edge, fall > seed)
+    plateau = maximum_filter(fall, 4 * width + 1)
+    half = np.minimum(0.5 * plateau, plateau - 4 * sigma)
+    dark &= (fall > half) | opaque
+    labels = _large_enough(_whole(dark), finding.smallest_um2 / px_um**2)
+    labels = _split(labels)
+    outlines = _outlines(labels)
+    return Found(
+        particles=_measured(labels, fall, outlines, scale),
+        labels=labels,
+        distance_um=_distances(labels, outlines, scale, px_um),
+        level=level,
+        noise=noise,
+    )
+
+
+def _noise(fall: Singles) -> float:
+    """Standard deviation of the background, from what is brighter: particles only darken."""
+    bright = fall[::3, ::3]
+    bright = bright[bright < 0]
+    return 1.4826 * float(np.median(-bright)) if len(bright) else 0.0
+
+
+def _filled(counts: Singles, valid: Mask) -> Singles:
+    """Bad pixels as the mean of the good ones about them."""
+    share = uniform_filter(valid.astype(np.float32), 9)
+    mean = uniform_filter(np.where(valid, counts, np.float32(0)), 9)
+    return np.where(valid, counts, mean / np.maximum(share, np.float32(1e-3)))
+
+
+def _local_mean(smooth: Singles, block_px: float) -> tuple[Singles, Mask]:
+    """Mean of what is bright about each pixel, and which pixels are opaque."""
+    bins = _binned(smooth)
+    block = max(3, 2 * round(0.5 * block_px / BIN) + 1)
+    envelope = uniform_filter(maximum_filter(bins, 2 * block + 1), block)
+    bright = bins > OPAQUE * envelope
+    light = _illumination(bins, bright)
+    even = bins / light
+    calm = uniform_filter(even, 3)
+    keep = bright
+    for _ in range(3):  # what is dark against one mean is left out of the next
+        clear = minimum_filter(keep.astype(np.uint8), 3) > 0
+        mean = _mean_of(even, clear, block)
+        keep = (calm > DARK_BIN * mean) & bright
+    level = np.maximum(_unbinned(mean * light, smooth.shape), np.float32(1e-3))
+    return level, smooth < OPAQUE * level
+
+
+def _illumination(bins: Singles, bright: Mask) -> Singles:
+    """exp(polynomial) through what is neither dark nor opaque.
+
+    Without it a mean would be wrong where its block is cut by the edge of the picture.
+    """
+    every = max(1, min(bins.shape) // 64)
+    terms, few = _terms(bins.shape), _terms(bins.shape)[:, ::every, ::every].reshape(N_TERMS, -1)
+    log = np.log(np.maximum(bins[::every, ::every], 1e-3)).ravel().astype(np.float64)
+    bright = bright[::every, ::every].ravel()
+    if np.count_nonzero(bright) < max(0.1 * bright.size, 5 * N_TERMS):
+        return np.full_like(bins, bins.mean())
+    keep = bright
+    for _ in range(5):
+        design = few[:, keep]
+        normal = design @ design.T
+        normal[np.diag_indices(N_TERMS)] *= 1 + 1e-6  # where a bar leaves only a strip
+        coefficients = np.linalg.solve(normal, design @ log[keep])
+        off = log - coefficients @ few
+        spread = 1.4826 * float(np.median(np.abs(off[keep])))
+        keep = bright & (off > -2.5 * spread)
+    fit = np.clip(np.tensordot(coefficients, terms, 1), log[keep].min(), log[keep].max())
+    return np.exp(fit).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _terms(shape: tuple[int, int]) -> Floats:
+    """(terms, rows, columns) powers of the place in the picture."""
+    y, x = (np.linspace(-1, 1, n) for n in shape)
+    powers = [(i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
+    return np.stack([np.outer(y**i, x**j) for i, j in powers])
+
+
+def _mean_of(bins: Singles, keep: Mask, block: int) -> Singles:
+    """Local mean of the bins kept; where the block holds few, of a larger one."""
+    weight = keep.astype(np.float32)
+    value = bins * weight
+    total, number = np.zeros_like(bins), np.zeros_like(bins)
+    for size, share in ((block, 1.0), (3 * block, 0.03)):
+        total += np.float32(share) * uniform_filter(value, size)
+        number += np.float32(share) * uniform_filter(weight, size)
+    return (total + np.float32(1e-4)) / (number + np.float32(1e-4))
+
+
+def _binned(image: Singles) -> Singles:
+    rows, columns = image.shape
+    padded = np.pad(image, ((0, -rows % BIN), (0, -columns % BIN)), mode="edge")
+    shape = (padded.shape[0] // BIN, BIN, padded.shape[1] // BIN, BIN)
+    return padded.reshape(shape).mean(axis=(1, 3), dtype=np.float32)
+
+
+def _unbinned(bins: Singles, shape: tuple[int, ...]) -> Singles:
+    """Linear between the middles of the bins."""
+    down, across = (_between(n, m) for n, m in zip(shape, bins.shape, strict=True))
+    return np.asarray(down @ bins @ across.T, np.float32)
+
+
+def _between(n: int, n_bins: int) -> Singles:
+    """(n, n_bins) weights of linear interpolation."""
+    place = np.clip((np.arange(n) - 0.5 * (BIN - 1)) / BIN, 0, n_bins - 1)
+    low = np.minimum(place.astype(int), max(n_bins - 2, 0))
+    weights = np.zeros((n, n_bins), np.float32)
+    weights[np.arange(n), low] = 1 - (place - low)
+    if n_bins > 1:
+        weights[np.arange(n), low + 1] = place - low
+    return weights
+
+
+def _with_a_seed(low: Mask, high: Mask) -> Mask:
+    """The connected parts of `low` that hold a pixel of `high`."""
+    labels, number = label(low)
+    seeded = np.bincount(labels[high & low], minlength=number + 1) > 0
+    seeded[0] = False
+    return seeded[labels]
+
+
+def _whole(dark: Mask) -> Mask:
+    """Without holes."""
+    holes, number = label(~dark)
+    outside = np.zeros(number + 1, bool)
+    for side in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
+        outside[side] = True
+    outside[0] = False  # what is dark
+    return ~outside[holes]
+
+
+def _large_enough(dark: Mask, smallest_px: float) -> Labels:
+    labels, number = label(dark)
+    enough = np.bincount(labels.ravel(), minlength=number + 1) >= smallest_px
+    enough[0] = False
+    new = np.where(enough, np.cumsum(enough), 0).astype(np.int32)
+    return new[labels]
+
+
+def _split(labels: Labels) -> Labels:
+    """Touching particles parted at their necks (watershed of the distance from the edge)."""
+    labels = labels.copy()
+    number = int(labels.max())
+    for i, window in enumerate(find_objects(labels), 1):
+        inside = labels[window] == i
+        if _solidity(np.argwhere(inside & ~_eroded(inside)), int(inside.sum())) > CONVEX:
+            continue
+        depth = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+        tops, n_tops = label(h_maxima(depth, max(1.5, 0.15 * float(depth.max()))), np.ones((3, 3)))
+        if n_tops < 2:
+            continue
+        parts = watershed(-depth, tops, mask=inside)
+        for part in range(2, n_tops + 1):
+            number += 1
+            labels[window][parts == part] = number
+    return labels
+
+
+def _eroded(inside: Mask) -> Mask:
+    """Without the pixels that touch the outside or the edge of the array by a side."""
+    core = np.zeros_like(inside)
+    core[1:-1, 1:-1] = (
+        inside[1:-1, 1:-1]
+        & inside[:-2, 1:-1]
+        & inside[2:, 1:-1]
+        & inside[1:-1, :-2]
+        & inside[1:-1, 2:]
+    )
+    return core
+
+
+def _solidity(outline: NDArray[np.int64], n_pixels: int) -> float:
+    """Area over that of the convex hull of the pixels' corners."""
+    corners = (outline[:, None] + 0.5 * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])).reshape(
+        -1, 2
+    )
+    return float(min(1.0, n_pixels / ConvexHull(corners).volume))
+
+
+@dataclass(frozen=True)
+class _Outlines:
+    """Outermost pixels (n, 2) of all particles; those of particle i are first[i]:first[i + 1]."""
+
+    pixels: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+
+def _outlines(labels: Labels) -> _Outlines:
+    rim = np.zeros(labels.shape, bool)
+    rim[0], rim[-1], rim[:, 0], rim[:, -1] = True, True, True, True
+    down, across = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    rim[1:] |= down
+    rim[:-1] |= down
+    rim[:, 1:] |= across
+    rim[:, :-1] |= across
+    pixels = np.argwhere(rim & (labels > 0))
+    owner = labels[pixels[:, 0], pixels[:, 1]]
+    order = np.argsort(owner, kind="stable")
+    first = np.searchsorted(owner[order], np.arange(1, int(labels.max()) + 2))
+    return _Outlines(pixels[order], first)
+
+
+def _measured(labels: Labels, fall: Singles, outlines: _Outlines, scale: Floats) -> Particles:
+    number = int(labels.max())
+    where = np.flatnonzero(labels)
+    owner = labels.ravel()[where] - 1
+    place = np.stack(np.unravel_index(where, labels.shape)).astype(float)
+    n_pixels = np.bincount(owner, minlength=number)
+
+    def mean(values: Floats, weight: Floats | None = None) -> Floats:
+        weight = np.ones(len(owner)) if weight is None else weight
+        total = np.bincount(owner, weight, number)
+        return np.bincount(owner, weight * values, number) / np.maximum(total, 1e-12)
+
+    drop = np.clip(fall.ravel()[where], 1e-3, 0.999).astype(float)
+    mass = -np.log1p(-drop)  # mass thickness, in mean free paths
+    um = scale @ place
+    off = um - np.stack([mean(one) for one in um])[:, owner]
+    xx, yy, xy = mean(off[0] ** 2), mean(off[1] ** 2), mean(off[0] * off[1])
+    half, root = 0.5 * (xx + yy), np.hypot(0.5 * (xx - yy), xy)
+    pixel_area = abs(np.linalg.det(scale))
+    floor = pixel_area / 12  # a pixel is not a point
+    pieces = [
+        outlines.pixels[a:b] for a, b in zip(outlines.first[:-1], outlines.first[1:], strict=True)
+    ]
+    return Particles(
+        row=mean(place[0], mass),
+        column=mean(place[1], mass),
+        area_um2=n_pixels * pixel_area,
+        contrast=mean(drop),
+        solidity=np.array([_solidity(p, n) for p, n in zip(pieces, n_pixels, strict=True)]),
+        elongation=np.sqrt((half + root + floor) / (half - root + floor)),
+        edge_um=np.array([_to_edge(p, labels.shape, scale) for p in pieces]),
+    )
+
+
+def _to_edge(outline: NDArray[np.int64], shape: tuple[int, ...], scale: Floats) -> float:
+    """Distance of the nearest pixel from the picture's edge, um; across rows and columns."""
+    um_across = abs(np.linalg.det(scale)) / np.linalg.norm(scale, axis=0)[::-1]
+    free = np.minimum(outline.min(axis=0), np.array(shape) - 1 - outline.max(axis=0))
+    return float((free * um_across).min())
+
+
+def _distances(labels: Labels, outlines: _Outlines, scale: Floats, px_um: float) -> Floats:
+    """(n, n) from outline to outline, um; pixels that touch are at zero."""
+    points = outlines.pixels @ scale.T
+    distance = np.sqrt(_nearest_squares(points, outlines.first))
+    return np.maximum(distance - px_um, 0.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _nearest_squares(points: Floats, first: NDArray[np.int64]) -> Floats:
+    """(n, n) smallest squared distance between points of each two groups."""
+    number = len(first) - 1
+    nearest = np.full((number, number), np.inf)
+    for i in range(number):
+        for j in range(i):
+            best = np.inf
+            for a in range(first[i], first[i + 1]):
+                x, y = points[a]
+                for b in range(first[j], first[j + 1]):
+                    dx, dy = points[b, 0] - x, points[b, 1] - y
+                    best = min(best, dx * dx + dy * dy)
+            nearest[i, j] = nearest[j, i] = best
+    return nearest
