@@ -163,19 +163,18 @@ def find_particles(
             "unblank the beam, lift the screen or expose longer",
         )
     width = 2 * round(0.7 * finding.smooth_um / px_um) + 1
-    for _ in range(2):
-        # two boxes: nearly a bell of the deviation wanted
-        smooth = uniform_filter(uniform_filter(counts, width), width)
-        level, opaque = _local_mean(smooth, finding.block_um / px_um)
-        fall = 1 - smooth / level
-        root = np.sqrt(level / level.mean())
-        noise = _noise(fall * root)
-        # a picture too noisy for the contrast wanted is smoothed more
-        wider = min(WIDEST, SEED_SIGMA * noise / finding.contrast)
-        if wider < 1.2:
-            break
+    # two boxes: nearly a bell of the deviation wanted
+    smooth = uniform_filter(uniform_filter(counts, width), width)
+    level, opaque = _local_mean(smooth, finding.block_um / px_um)
+    root = np.sqrt(level / level.mean())
+    noise = _noise(smooth, level, root)
+    wider = min(WIDEST, SEED_SIGMA * noise / finding.contrast)
+    if wider > 1.2:  # a picture too noisy for the contrast wanted is smoothed more
         width = 2 * round(0.5 * width * wider) + 1
-    sigma = noise / root
+        smooth = uniform_filter(smooth, width)
+        noise = _noise(smooth, level, root)
+    fall = 1 - smooth / level
+    sigma = noise / root * np.outer(*(_mirrored(n, width) for n in counts.shape))
     seed = np.maximum(finding.contrast, SEED_SIGMA * sigma)
     edge = np.maximum(0.5 * finding.contrast, EDGE_SIGMA * sigma)
 
@@ -195,11 +194,19 @@ def find_particles(
     )
 
 
-def _noise(fall: Singles) -> float:
+def _noise(smooth: Singles, level: Singles, root: Singles) -> float:
     """Standard deviation of the background, from what is brighter: particles only darken."""
-    bright = fall[::3, ::3]
-    bright = bright[bright < 0]
-    return 1.4826 * float(np.median(-bright)) if len(bright) else 0.0
+    few = (slice(None, None, 3),) * 2
+    bright = ((smooth[few] / level[few] - 1) * root[few]).ravel()
+    bright = bright[bright > 0]
+    return 1.4826 * float(np.median(bright)) if len(bright) else 0.0
+
+
+def _mirrored(n: int, width: int) -> Singles:
+    """(n,) how much noisier the smoothed picture is where mirrored pixels stand for missing ones."""
+    noisier = np.ones(n, np.float32)
+    noisier[:width] = noisier[-width:] = np.sqrt(2)
+    return noisier
 
 
 def _filled(counts: Singles, valid: Mask) -> Singles:
