@@ -31,6 +31,7 @@ class Column:
     clock, goniometer, optics, faults : its parts.
     geometry : nominal, with the true distortion; camera length and centre are set per view.
     shape, pixel_size_mm : of the camera.
+    voltage_V : accelerating voltage.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Column:
         faults: Faults,
         geometry: Geometry,
         shape: tuple[int, int],
+        voltage_V: float,
         settings: Settings,
     ) -> None:
         o = optics.options
@@ -49,7 +51,7 @@ class Column:
             distortion=EllipticalDistortion(o.ellipticity, o.ellipse_azimuth_deg % 180),
             radial_per_mm2=o.radial_per_mm2,
         )
-        self.shape, self.pixel_size_mm = shape, geometry.pixel_size_mm
+        self.shape, self.pixel_size_mm, self.voltage_V = shape, geometry.pixel_size_mm, voltage_V
         self._centre_px = (np.array(shape) - 1) / 2
         self._changes, self._times = [settings], [-np.inf]
         self.lock = threading.RLock()

@@ -97,7 +97,7 @@ def preset(setting: Setting) -> GoniometerOptions:
         )  # fmt: skip
     if setting == "badly_set":
         return GoniometerOptions(
-            axis_height_um=4.0, axis_slope=0.01, axis_offset_um=3.0, runout_um=0.6,
+            axis_height_um=6.0, axis_slope=0.01, axis_offset_um=3.0, runout_um=0.6,
             wander_um=1.2, wander_reversible=0.5, wobble_deg=0.1, play_um=1.0, play_z_um=0.5,
             play_deg=0.2, readout_error_deg=0.08, drift_um_per_min=0.02,
         )  # fmt: skip
@@ -262,10 +262,10 @@ class Goniometer:
 
 
 class _Smooth:
-    """A smooth random function of an angle: sines of periods 20 to 150 degrees, 0 at 0."""
+    """A smooth random function of an angle: sines of periods 30 to 180 degrees, 0 at 0."""
 
     def __init__(self, amplitude: float, rng: np.random.Generator, n: int = 6) -> None:
-        period = np.exp(np.linspace(math.log(20.0), math.log(150.0), n))
+        period = np.exp(np.linspace(math.log(30.0), math.log(180.0), n))
         size = rng.normal(size=n) * np.sqrt(period)
         size *= amplitude / max(float(np.sqrt(np.sum(size**2) / 2)), 1e-12)
         phase = rng.uniform(0, 2 * math.pi, n)

@@ -100,6 +100,11 @@ class Truth:
         self.specimen: Any = getattr(scene, "specimen", None)
 
     @property
+    def voltage_V(self) -> float:
+        """Accelerating voltage of the instrument."""
+        return self.column.voltage_V
+
+    @property
     def settings(self) -> Settings:
         """What is set."""
         return self.column.settings
@@ -218,6 +223,7 @@ def open_twin(
         Faults(),
         geometry,
         sensor.shape,
+        1e3 * instrument.voltage_kV,
         Settings(camera_length_mm=first, brightness=options.optics.brightness_at_start),
     )
     for fault in options.faults:
