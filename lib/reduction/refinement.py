@@ -1,128 +1,26 @@
-"""Refinement of crystal and geometry against spot positions and rocking centroids.
-
-Each indexed spot gives three residuals at its observed rotation angle: the detector position
-(row, column) of ``q = R(axis, scale phi) exp(w) U (1 + S) B h`` and its excitation error
-``|q + s0| - 1/lambda``. The excitation error is used rather than the predicted angle because
-it stays finite where a reflection grazes the Ewald sphere (small Lorentz denominators).
-
-Parameters, each with an analytic derivative:
-
-=============== ===================================================================
-orientation     rotation vector w (3); its derivative uses the left Jacobian of SO(3)
-strain          coefficients of symmetric strain tensors that keep the lattice's
-                symmetry (1 cubic ... 6 triclinic); S acts in the crystal's Cartesian
-                frame, so the constraint is exact and the model linear in it
-centre          row and column offset of the beam at knots along the series
-                (piecewise linear; one knot: a constant)
-axis            tilt of the rotation axis in its azimuth (in the detector plane) and
-                elevation (towards the beam)
-rotation_scale  true over nominal rotation
-distortion      the two elements of the area-free symmetric distortion matrix
-radial          third-order radial distortion, 1/mm^2
-distance        relative change of the camera length
-=============== ===================================================================
-"""
+"""Refinement of crystal and geometry against spot positions and rocking centroids."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
-from ..crystal.cell import (
-    Cell,
-    cell_from_reciprocal_basis,
-    reciprocal_basis,
-)
-from ..geometry import EllipticalDistortion, Geometry, rotation_about
+from ..crystal.cell import Cell
+from .model import Model
+from .residuals import RADIAL_UNIT, Observations, Problem
+
+__all__ = ["TRICLINIC_STRAINS", "Model", "Observations", "Refined", "refine"]
 
 Floats = NDArray[np.float64]
 
-# The radial distortion's parameter is scaled to be of order one.
-_RADIAL_UNIT = 1e-4
-
-
-@dataclass(frozen=True)
-class Model:
-    """What predicts where a reflection goes.
-
-    Attributes
-    ----------
-    orientation : (3, 3) A = U B, 1/Å.
-    geometry : beam, detector, axis.
-    beam_track_px : (n, 2) measured direct beam per frame; `centre_offset_px` adds to it.
-    knots : (k,) frame positions of the centre offsets.
-    centre_offset_px : (k, 2) row, column.
-    angle_mid_deg : (n,) nominal goniometer angle of each frame's middle.
-    angle_step_deg : nominal rotation per frame.
-    rotation_scale : true over nominal rotation, about the middle of the series.
-    """
-
-    orientation: Floats
-    geometry: Geometry
-    beam_track_px: Floats
-    angle_mid_deg: Floats
-    angle_step_deg: float
-    knots: Floats = field(default_factory=lambda: np.zeros(1))
-    centre_offset_px: Floats = field(default_factory=lambda: np.zeros((1, 2)))
-    rotation_scale: float = 1.0
-
-    @property
-    def cell(self) -> Cell:
-        """Cell parameters."""
-        return cell_from_reciprocal_basis(self.orientation)
-
-    def nominal_angle_deg(self, frame: Floats) -> Floats:
-        """Nominal goniometer angle at frame positions, extended past both ends."""
-        n = len(self.angle_mid_deg)
-        inside = np.interp(frame, np.arange(n), self.angle_mid_deg)
-        outside = np.minimum(frame, 0) + np.maximum(frame - (n - 1), 0)
-        angle: Floats = inside + outside * self.angle_step_deg
-        return angle
-
-    def angle_deg(self, frame: Floats) -> Floats:
-        """True rotation angle at frame positions."""
-        middle = 0.5 * (self.angle_mid_deg[0] + self.angle_mid_deg[-1])
-        angle: Floats = middle + self.rotation_scale * (self.nominal_angle_deg(frame) - middle)
-        return angle
-
-    def centre_px(self, frame: Floats) -> Floats:
-        """(m, 2) beam centre at frame positions."""
-        index = np.arange(len(self.beam_track_px))
-        centre = np.stack(
-            [
-                np.interp(frame, index, self.beam_track_px[:, k])
-                + np.interp(frame, self.knots, self.centre_offset_px[:, k])
-                for k in (0, 1)
-            ],
-            axis=-1,
-        )
-        return centre
-
-    def to_reciprocal(self, row: Floats, column: Floats, frame: Floats) -> Floats:
-        """Positions at zero rotation, (m, 3) in 1/Å, of detector positions."""
-        q = self.geometry.to_q(row, column, self.centre_px(frame))
-        back = rotation_about(self.geometry.axis, -self.angle_deg(frame))
-        r: Floats = np.einsum("nij,nj->ni", back, q)
-        return r
-
-    def diffracted(self, hkl: NDArray[np.int32], frame: Floats) -> Floats:
-        """q of reflections at frame positions, (m, 3) in 1/Å, whatever their excitation error."""
-        rotation = rotation_about(self.geometry.axis, self.angle_deg(frame))
-        q: Floats = np.einsum("nij,nj->ni", rotation, hkl @ self.orientation.T)
-        return q
-
-    def with_knots(self, n_knots: int) -> Model:
-        """The same model with the centre offset free at `n_knots` knots."""
-        last = len(self.beam_track_px) - 1
-        knots = np.linspace(0, last, n_knots) if n_knots > 1 else np.zeros(1)
-        offsets = np.stack(
-            [np.interp(knots, self.knots, self.centre_offset_px[:, k]) for k in (0, 1)], axis=1
-        )
-        return replace(self, knots=knots, centre_offset_px=offsets)
+# Relative damping of the normal equations: at first, and at least.
+_DAMPING, _LEAST_DAMPING = 1e-3, 1e-6
+# A step that would lower the cost by less than this part of it changes nothing that matters:
+# with a thousand observations it is a hundredth of a standard deviation.
+_LEAST_GAIN = 1e-7
 
 
 @dataclass(frozen=True)
@@ -148,230 +46,6 @@ class Refined:
     residuals: Floats
 
 
-@dataclass(frozen=True)
-class Observations:
-    """Indexed spots: (n, 3) hkl, (n,) row, column, frame and their standard deviations."""
-
-    hkl: NDArray[np.int32]
-    row: Floats
-    column: Floats
-    frame: Floats
-    sigma_px: Floats
-    sigma_excitation: Floats
-
-
-def _cross(v: Floats) -> Floats:
-    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
-
-
-def _rotation(w: Floats) -> Floats:
-    angle = float(np.linalg.norm(w))
-    return rotation_about(w / angle, np.rad2deg(angle)) if angle > 0 else np.eye(3)
-
-
-def _left_jacobian(w: Floats) -> Floats:
-    """J with exp(w + dw) = exp(J dw) exp(w) to first order."""
-    angle = float(np.linalg.norm(w))
-    k = _cross(w)
-    if angle < 1e-6:
-        return np.eye(3) + 0.5 * k
-    a = (1 - np.cos(angle)) / angle**2
-    b = (angle - np.sin(angle)) / angle**3
-    jacobian: Floats = np.eye(3) + a * k + b * (k @ k)
-    return jacobian
-
-
-def _distortion_matrix(e1: float, e2: float) -> Floats:
-    """Area-free symmetric matrix [[1 + e1, e2], [e2, 1 - e1]] / sqrt(1 - e1^2 - e2^2)."""
-    return np.array([[1 + e1, e2], [e2, 1 - e1]]) / np.sqrt(1 - e1 * e1 - e2 * e2)
-
-
-def _distortion_elements(matrix: Floats) -> tuple[float, float]:
-    trace = matrix[0, 0] + matrix[1, 1]
-    return float((matrix[0, 0] - matrix[1, 1]) / trace), float(2 * matrix[0, 1] / trace)
-
-
-class _Problem:
-    """Residuals and Jacobian of one least-squares problem about a starting model."""
-
-    def __init__(
-        self, model: Model, obs: Observations, free: Sequence[str], strain_basis: Floats
-    ) -> None:
-        self.model, self.obs, self.free = model, obs, tuple(free)
-        self.strain = strain_basis
-        g = model.geometry
-        self.b0 = reciprocal_basis(model.cell)
-        self.u0 = model.orientation @ np.linalg.inv(self.b0)
-        self.h_cartesian = obs.hkl @ self.b0.T
-        nominal = np.deg2rad(model.nominal_angle_deg(obs.frame))
-        middle = np.deg2rad(0.5 * (model.angle_mid_deg[0] + model.angle_mid_deg[-1]))
-        self.swing = nominal - middle
-        self.middle = middle
-        self.track = replace(model, knots=np.zeros(1), centre_offset_px=np.zeros((1, 2))).centre_px(
-            obs.frame
-        )
-        self.hats = np.stack(
-            [np.interp(obs.frame, model.knots, row) for row in np.eye(len(model.knots))], axis=1
-        )
-        axis = np.asarray(g.axis)
-        # tilting about the beam turns the azimuth; about (beam x axis) lifts the axis
-        azimuth = np.array([0.0, 0.0, 1.0]) - axis[2] * axis
-        azimuth = (
-            azimuth / np.linalg.norm(azimuth)
-            if np.linalg.norm(azimuth) > 1e-6
-            else (np.array([1.0, 0.0, 0.0]))
-        )
-        self.tilts = np.stack([azimuth, np.cross(axis, azimuth)], axis=1)
-        self.e0 = _distortion_elements(g.distortion.matrix)
-        sizes = {
-            "orientation": 3, "strain": len(self.strain), "centre": 2 * len(model.knots),
-            "axis": 2, "axis_azimuth": 1, "rotation_scale": 1, "distortion": 2, "distance": 1,
-            "radial": 1,
-        }  # fmt: skip
-        self.slices: dict[str, slice] = {}
-        start = 0
-        for name in self.free:
-            self.slices[name] = slice(start, start + sizes[name])
-            start += sizes[name]
-        self.n = start
-
-    def _get(self, x: Floats, name: str, size: int) -> Floats:
-        part: Floats = x[self.slices[name]] if name in self.slices else np.zeros(size)
-        return part
-
-    def _tilt(self, x: Floats) -> Floats:
-        if "axis_azimuth" in self.slices:
-            tilt: Floats = self.tilts[:, :1] @ x[self.slices["axis_azimuth"]]
-            return tilt
-        full: Floats = self.tilts @ self._get(x, "axis", 2)
-        return full
-
-    def _radial_step(self, x: Floats) -> float:
-        """Change of the radial coefficient; its parameter counts in 1e-4 / mm^2."""
-        return _RADIAL_UNIT * float(self._get(x, "radial", 1)[0])
-
-    def updated(self, x: Floats) -> Model:
-        """The model at x."""
-        m, g = self.model, self.model.geometry
-        strain = np.eye(3) + np.tensordot(
-            self._get(x, "strain", len(self.strain)), self.strain, axes=1
-        )
-        orientation = _rotation(self._get(x, "orientation", 3)) @ self.u0 @ strain @ self.b0
-        de = self._get(x, "distortion", 2)
-        matrix = _distortion_matrix(self.e0[0] + de[0], self.e0[1] + de[1])
-        axis = _rotation(self._tilt(x)) @ np.asarray(g.axis)
-        geometry = g.with_(
-            axis=tuple(axis),
-            distance_mm=g.distance_mm * (1 + float(self._get(x, "distance", 1)[0])),
-            radial_per_mm2=g.radial_per_mm2 + self._radial_step(x),
-            distortion=EllipticalDistortion.from_matrix(matrix)
-            if "distortion" in self.slices
-            else g.distortion,
-        )
-        offsets = m.centre_offset_px + self._get(x, "centre", 2 * len(m.knots)).reshape(2, -1).T
-        return replace(
-            m,
-            orientation=orientation,
-            geometry=geometry,
-            centre_offset_px=offsets,
-            rotation_scale=m.rotation_scale + float(self._get(x, "rotation_scale", 1)[0]),
-        )
-
-    def evaluate(self, x: Floats, derivatives: bool) -> tuple[Floats, Floats]:
-        """Residuals (3 n,) in units of their sigma, and the Jacobian (3 n, p)."""
-        m, g, obs = self.model, self.model.geometry, self.obs
-        n = len(obs.hkl)
-        w = self._get(x, "orientation", 3)
-        turn = _rotation(w)
-        s_coefficients = self._get(x, "strain", len(self.strain))
-        strain = np.eye(3) + np.tensordot(s_coefficients, self.strain, axes=1)
-        q0 = self.h_cartesian @ (turn @ self.u0 @ strain).T
-        tilt = self._tilt(x)
-        tilt_rotation = _rotation(tilt)
-        axis = tilt_rotation @ np.asarray(g.axis)
-        scale = m.rotation_scale + float(self._get(x, "rotation_scale", 1)[0])
-        rotation = rotation_about(axis, np.rad2deg(self.middle + scale * self.swing))
-        q = np.einsum("nij,nj->ni", rotation, q0)
-        s = q + g.s0
-        length = np.linalg.norm(s, axis=1)
-        excitation = length - 1 / g.wavelength_A
-        de = self._get(x, "distortion", 2)
-        e1, e2 = self.e0[0] + de[0], self.e0[1] + de[1]
-        matrix = _distortion_matrix(e1, e2)
-        reach = g.distance_mm * (1 + float(self._get(x, "distance", 1)[0]))
-        pixel = g.pixel_size_mm
-        ideal = reach * s[:, :2] / s[:, 2:3]
-        radial = g.radial_per_mm2 + self._radial_step(x)
-        r2 = np.einsum("ni,ni->n", ideal, ideal)[:, None]
-        lens = ideal * (1 + radial * r2)
-        xy = lens @ matrix.T / pixel
-        offsets = m.centre_offset_px + self._get(x, "centre", 2 * len(m.knots)).reshape(2, -1).T
-        rc = xy[:, ::-1] + self.track + self.hats @ offsets
-        scale_px, scale_e = 1 / obs.sigma_px, 1 / obs.sigma_excitation
-        residual = np.concatenate(
-            [
-                (rc[:, 0] - obs.row) * scale_px,
-                (rc[:, 1] - obs.column) * scale_px,
-                excitation * scale_e,
-            ]
-        )
-        if not derivatives:
-            return residual, np.empty((0, 0))
-        jacobian = np.zeros((3 * n, self.n))
-
-        def put_xy(column: int, d_xy: Floats) -> None:
-            jacobian[:n, column] = d_xy[:, 1] * scale_px
-            jacobian[n : 2 * n, column] = d_xy[:, 0] * scale_px
-
-        def through_lens(d_ideal: Floats) -> Floats:
-            along = np.einsum("ni,ni->n", ideal, d_ideal)[:, None]
-            d_lens = d_ideal * (1 + radial * r2) + 2 * radial * along * ideal
-            d_xy: Floats = d_lens @ matrix.T / pixel
-            return d_xy
-
-        def put(column: int, dq: Floats) -> None:
-            d_ideal = reach * (dq[:, :2] - s[:, :2] / s[:, 2:3] * dq[:, 2:3]) / s[:, 2:3]
-            put_xy(column, through_lens(d_ideal))
-            jacobian[2 * n :, column] = np.einsum("ni,ni->n", s, dq) / length * scale_e
-
-        for name, where in self.slices.items():
-            k = where.start
-            if name == "orientation":
-                for direction in _left_jacobian(w).T:
-                    put(k, np.einsum("nij,nj->ni", rotation, np.cross(direction, q0)))
-                    k += 1
-            elif name == "strain":
-                for tensor in self.strain:
-                    dq0 = self.h_cartesian @ (turn @ self.u0 @ tensor).T
-                    put(k, np.einsum("nij,nj->ni", rotation, dq0))
-                    k += 1
-            elif name in ("axis", "axis_azimuth"):
-                # R(exp(u) a) = exp(u) R(a) exp(-u)
-                for direction in (_left_jacobian(tilt) @ self.tilts).T[: where.stop - k]:
-                    back = np.einsum("nij,nj->ni", rotation, np.cross(direction, q0))
-                    put(k, np.cross(direction, q) - back)
-                    k += 1
-            elif name == "rotation_scale":
-                put(k, self.swing[:, None] * np.cross(axis, q))
-            elif name == "centre":
-                knots = len(m.knots)
-                jacobian[:n, k : k + knots] = self.hats * scale_px[:, None]
-                jacobian[n : 2 * n, k + knots : k + 2 * knots] = self.hats * scale_px[:, None]
-            elif name == "distance":
-                put_xy(k, through_lens(ideal / (1 + float(x[k]))))
-            elif name == "radial":
-                put_xy(k, _RADIAL_UNIT * (ideal * r2) @ matrix.T / pixel)
-            elif name == "distortion":
-                norm2 = 1 - e1 * e1 - e2 * e2
-                for e, unit in (
-                    (e1, np.array([[1.0, 0.0], [0.0, -1.0]])),
-                    (e2, np.array([[0.0, 1.0], [1.0, 0.0]])),
-                ):
-                    put_xy(k, lens @ (unit / np.sqrt(norm2) + matrix * e / norm2).T / pixel)
-                    k += 1
-        return residual, jacobian
-
-
 def refine(
     model: Model,
     observations: Observations,
@@ -379,7 +53,7 @@ def refine(
     strain_basis: Floats,
     *,
     priors: dict[str, float] | None = None,
-    loss: str = "soft_l1",
+    robust: bool = True,
     max_evaluations: int = 30,
 ) -> Refined:
     """Robust least squares of the `free` parameter blocks.
@@ -388,50 +62,32 @@ def refine(
     ----------
     model : starting point.
     observations : indexed spots with standard deviations.
-    free : names of the blocks in the module's table.
+    free : names of the blocks in the table of `residuals`.
     strain_basis : (k, 3, 3) strains the lattice allows (crystal Cartesian frame).
     priors : sigma of a zero-mean Gaussian prior on each parameter of a block, about the
         starting model (px, radians or relative, as the block).
-    loss : loss of scipy.optimize.least_squares.
+    robust : use the soft L1 loss, which wrong indices hardly sway; else plain least squares.
     max_evaluations : of the model.
     """
-    problem = _Problem(model, observations, free, strain_basis)
-    prior_rows = np.zeros((0, problem.n))
+    problem = Problem(model, observations, free, strain_basis)
+    prior = np.zeros(problem.n)
     for name, sigma in (priors or {}).items():
         if name in problem.slices:
-            where = problem.slices[name]
-            rows = np.zeros((where.stop - where.start, problem.n))
-            rows[np.arange(len(rows)), np.arange(where.start, where.stop)] = 1 / sigma
-            prior_rows = np.concatenate([prior_rows, rows])
-
-    def residuals(x: Floats) -> Floats:
-        return np.concatenate([problem.evaluate(x, False)[0], prior_rows @ x])
-
-    def jacobian(x: Floats) -> Floats:
-        return np.concatenate([problem.evaluate(x, True)[1], prior_rows])
-
-    solution = least_squares(
-        residuals, np.zeros(problem.n), jacobian, method="trf", loss=loss, x_scale="jac",
-        max_nfev=max_evaluations,
-    )  # fmt: skip
-    x = solution.x
-    refined = problem.updated(x)
+            prior[problem.slices[name]] = 1 / sigma
+    x, flat, information = _minimise(problem, prior, robust, max_evaluations)
     n = len(observations.hkl)
-    flat = problem.evaluate(x, False)[0]
     unit = flat.reshape(3, n).T
     residual = unit * np.stack(
         [observations.sigma_px, observations.sigma_px, observations.sigma_excitation], axis=1
     )
     # a robust chi-square scales the e.s.d.s: 1.4826 MAD is the sigma of a normal core
     spread = 1.4826 * np.median(np.abs(flat - np.median(flat)))
-    information = solution.jac.T @ solution.jac
     covariance = np.linalg.pinv(information, rcond=1e-12) * max(spread, 1e-3) ** 2
-    esd = _esds(problem, x, covariance)
     weight_px = 1 / (1 + (unit[:, :2] ** 2).sum(axis=1) / 9)
     weight_e = 1 / (1 + unit[:, 2] ** 2 / 9)
     return Refined(
-        model=refined,
-        esd=esd,
+        model=problem.updated(x),
+        esd=_esds(problem, x, covariance),
         cell_esd=_cell_esd(problem, x, covariance),
         rms_px=float(np.sqrt(np.average((residual[:, :2] ** 2).sum(axis=1), weights=weight_px))),
         rms_excitation=float(np.sqrt(np.average(residual[:, 2] ** 2, weights=weight_e))),
@@ -439,7 +95,53 @@ def refine(
     )
 
 
-def _esds(problem: _Problem, x: Floats, covariance: Floats) -> dict[str, float]:
+def _minimise(
+    problem: Problem, prior: Floats, robust: bool, max_evaluations: int
+) -> tuple[Floats, Floats, Floats]:
+    """x, residuals and information matrix at the least sum of losses.
+
+    Levenberg-Marquardt on the normal equations, with the loss 2 (sqrt(1 + r^2) - 1) of each
+    residual r (soft L1), priors included, and its Gauss-Newton weights as in Triggs et al., "Bundle
+    adjustment", Lecture Notes in Computer Science 1883 (2000) 298.
+    """
+
+    def at(x: Floats) -> tuple[float, Floats, Floats, Floats]:
+        residual, jacobian = problem.evaluate(x, True)
+        root, prior_root = np.ones(len(residual)), np.ones(len(x))
+        if robust:
+            root, prior_root = np.sqrt(1 + residual * residual), np.sqrt(1 + (prior * x) ** 2)
+            cost = float((root - 1).sum() + (prior_root - 1).sum())
+        else:
+            cost = 0.5 * float(residual @ residual + (prior * x) @ (prior * x))
+        gradient = jacobian.T @ (residual / root) + prior * prior * x / prior_root
+        weighted = jacobian.T * root**-1.5
+        information = weighted @ weighted.T
+        information[np.diag_indices(problem.n)] += prior * prior * prior_root**-3
+        return cost, residual, gradient, information
+
+    x = np.zeros(problem.n)
+    cost, residual, gradient, information = at(x)
+    damping = _DAMPING
+    for _ in range(max_evaluations - 1):
+        scale = np.sqrt(np.maximum(np.diag(information), 1e-30))
+        damped = information / np.outer(scale, scale) + damping * np.eye(problem.n)
+        step = -np.linalg.solve(damped, gradient / scale) / scale
+        gain = -(gradient @ step + 0.5 * step @ information @ step)
+        if gain <= _LEAST_GAIN * cost:
+            break
+        tried = at(x + step)
+        if tried[0] < cost:
+            x = x + step
+            cost, residual, gradient, information = tried
+            damping = max(0.1 * damping, _LEAST_DAMPING)
+        elif damping > 1e6:
+            break
+        else:
+            damping *= 10
+    return x, residual, information
+
+
+def _esds(problem: Problem, x: Floats, covariance: Floats) -> dict[str, float]:
     sigma = np.sqrt(np.maximum(np.diag(covariance), 0))
     esd: dict[str, float] = {}
     for name, where in problem.slices.items():
@@ -459,7 +161,7 @@ def _esds(problem: _Problem, x: Floats, covariance: Floats) -> dict[str, float]:
         elif name == "rotation_scale":
             esd["rotation_scale"] = float(s[0])
         elif name == "radial":
-            esd["radial_per_mm2"] = float(_RADIAL_UNIT * s[0])
+            esd["radial_per_mm2"] = float(RADIAL_UNIT * s[0])
         elif name == "distance":
             esd["distance_percent"] = float(100 * s[0])
         elif name == "distortion":
@@ -471,21 +173,30 @@ def _esds(problem: _Problem, x: Floats, covariance: Floats) -> dict[str, float]:
     return esd
 
 
-def _cell_esd(problem: _Problem, x: Floats, covariance: Floats) -> Cell:
-    """Propagate the strain's covariance to the cell by central differences."""
+def _cell_esd(problem: Problem, x: Floats, covariance: Floats) -> Cell:
+    """Propagate the strain's covariance to the cell.
+
+    The real basis is (1 + S)^-1 of that without strain, so it changes by -(1 + S)^-1 dS of
+    itself.
+    """
     if "strain" not in problem.slices:
         return (0.0,) * 6
     where = problem.slices["strain"]
-    block = covariance[where, where]
-    step = 1e-5
+    unstrain = np.linalg.inv(problem.strained(x))
+    real = unstrain @ problem.real0
+    length = np.linalg.norm(real, axis=0)
+    change = -unstrain @ problem.strain @ real  # (k, 3, 3)
+    d_length = np.einsum("ki,nki->ni", real, change) / length
     gradient = np.zeros((6, where.stop - where.start))
-    for k in range(where.stop - where.start):
-        for sign in (1, -1):
-            y = x.copy()
-            y[where.start + k] += sign * step
-            gradient[:, k] += sign * np.array(problem.updated(y).cell) / (2 * step)
-    variance = np.einsum("ik,kl,il->i", gradient, block, gradient)
-    # what the symmetry fixes has no error, whatever the rounding of the differences says
+    gradient[:3] = d_length.T
+    for k, (i, j) in enumerate(((1, 2), (2, 0), (0, 1)), 3):
+        cosine = real[:, i] @ real[:, j] / (length[i] * length[j])
+        d_cosine = (change[:, :, i] @ real[:, j] + change[:, :, j] @ real[:, i]) / (
+            length[i] * length[j]
+        ) - cosine * (d_length[:, i] / length[i] + d_length[:, j] / length[j])
+        gradient[k] = np.rad2deg(-d_cosine / np.sqrt(1 - cosine * cosine))
+    variance = np.einsum("ik,kl,il->i", gradient, covariance[where, where], gradient)
+    # what the symmetry fixes has no error, whatever rounding says
     sigma = np.sqrt(np.where(variance > 1e-16, variance, 0.0))
     a, b, c, alpha, beta, gamma = (float(v) for v in sigma)
     return a, b, c, alpha, beta, gamma
