@@ -203,7 +203,7 @@ def _noise(smooth: Singles, level: Singles, root: Singles) -> float:
 
 
 def _mirrored(n: int, width: int) -> Singles:
-    """(n,) how much noisier the smoothed picture is where mirrored pixels stand for missing ones."""
+    """(n,) how much noisier the smoothed picture is where mirrored pixels fill its windows."""
     noisier = np.ones(n, np.float32)
     noisier[:width] = noisier[-width:] = np.sqrt(2)
     return noisier
