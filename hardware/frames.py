@@ -22,6 +22,8 @@ class FrameTimes:
     arrives, late by a read-out and a network that vary. A frame cannot arrive early, so the
     earliest arrival seen so far, counted back to frame 0, is the best estimate of the start:
     ``start = min_i(arrived_i - exposure - i period)``, never before the start was commanded.
+    A better estimate is caught up with by `CATCH_UP` of a period per frame, so that a first
+    frame that was late does not make the next ones overlap.
 
     Parameters
     ----------
@@ -29,18 +31,23 @@ class FrameTimes:
     commanded_s : when the acquisition was asked for.
     """
 
+    CATCH_UP = 0.01
+
     def __init__(self, exposure_s: float, period_s: float, commanded_s: float) -> None:
         self._exposure_s, self._period_s = exposure_s, period_s
         self._commanded_s = commanded_s
         self._start_s = np.inf
-        self._free_s = commanded_s
+        self._last: tuple[int, float] | None = None
 
     def began(self, index: int, arrived_s: float) -> float:
-        """When frame `index` (from 0) began; frames never overlap."""
+        """When frame `index` (from 0, ever higher) began."""
         start = arrived_s - self._exposure_s - index * self._period_s
         self._start_s = max(min(self._start_s, start), self._commanded_s)
-        began = max(self._start_s + index * self._period_s, self._free_s)
-        self._free_s = began + self._exposure_s
+        began = float(self._start_s + index * self._period_s)
+        if self._last is not None:
+            since = (index - self._last[0]) * self._period_s
+            began = max(began, self._last[1] + (1 - self.CATCH_UP) * since)
+        self._last = (index, began)
         return began
 
 
@@ -113,8 +120,8 @@ def check_request(
         )
     if binning != 1:
         raise Unsupported(name, f"binning {binning}", "1", "bin the images afterwards")
-    if n is not None and n < 1:
-        raise LimitExceeded(name, f"{n} frames", "at least 1", "ask for more, or for None")
+    if n is not None and n < 0:
+        raise LimitExceeded(name, f"{n} frames", "0 or more, or None", "ask for as many")
 
 
 class Wire:

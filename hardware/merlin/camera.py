@@ -105,6 +105,8 @@ class MerlinCamera:
         return self._stream(exposure_s, n_frames)
 
     def _stream(self, exposure_s: float, n_frames: int | None) -> Generator[Exposure, None, None]:
+        if n_frames == 0:
+            return
         period_s = exposure_s + self._options.dead_time_s
         last = ENDLESS if n_frames is None else n_frames - 1
         try:

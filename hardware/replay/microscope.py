@@ -166,6 +166,8 @@ class ReplayMicroscope:
 
     def set_mode(self, mode: Mode) -> None:
         """Decides, with the diffraction focus, which images the camera gives."""
+        if mode not in ("imaging", "diffraction"):
+            raise LimitExceeded("mode", f"{mode}", "imaging or diffraction", "choose one")
         self._session.set("mode", mode)
 
     def magnification(self) -> int:

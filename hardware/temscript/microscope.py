@@ -36,7 +36,8 @@ class _Setting:
     def write(self, value: Any) -> None:
         self.call(f"set_{self.setting}", value)
 
-    def check(self, value: float) -> None:
+    def nearest(self, value: float) -> float:
+        """`value` to the nearest step, in temscript's unit. Raises `LimitExceeded`."""
         if not self.limits[0] <= value <= self.limits[1]:
             raise LimitExceeded(
                 self.name,
@@ -44,6 +45,7 @@ class _Setting:
                 f"{self.limits[0]:g} to {self.limits[1]:g} {self.unit}",
                 "choose a value within; nothing was set",
             )
+        return round(value / self.step) * self.step / self.scale
 
 
 class _Deflector(_Setting):
@@ -52,9 +54,7 @@ class _Deflector(_Setting):
         return x * self.scale, y * self.scale
 
     def set(self, xy: tuple[float, float]) -> None:
-        for value in xy:
-            self.check(value)
-        self.write((xy[0] / self.scale, xy[1] / self.scale))
+        self.write((self.nearest(xy[0]), self.nearest(xy[1])))
 
 
 class _Lens(_Setting):
@@ -62,8 +62,7 @@ class _Lens(_Setting):
         return self.read() * self.scale
 
     def set(self, value: float) -> None:
-        self.check(value)
-        self.write(value / self.scale)
+        self.write(self.nearest(value))
 
 
 class _DiffractionFocus(_Lens):
@@ -178,7 +177,7 @@ class Microscope:
         scale = 1.0 if o.brightness == "intensity" else 1e6 / o.illuminated_area_um
         return {
             "brightness": _Lens(
-                self._call, o.brightness, "brightness", "fraction", o.brightness_limits, 1e-6, scale
+                self._call, o.brightness, "brightness", "fraction", o.brightness_limits, 1e-5, scale
             ),
             "diffraction_focus": _DiffractionFocus(
                 self._call,
@@ -234,6 +233,10 @@ class Microscope:
 
     def set_mode(self, mode: Mode) -> None:
         """Switch between imaging and diffraction."""
+        if mode not in MODES.values():
+            raise LimitExceeded(
+                f"{self._name}: mode", f"{mode}", " or ".join(MODES.values()), "choose one"
+            )
         self._call("set_projection_mode", mode.upper())
 
     def magnification(self) -> int:

@@ -8,11 +8,20 @@ once per test module, and once more for the tests of `release`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from ewaldflow.hardware.clock import WallClock
 from ewaldflow.hardware.protocols import Camera, Clock, Microscope
 from ewaldflow.hardware.simulated.twin import TwinOptions, open_twin
 
@@ -77,3 +86,110 @@ def _without() -> AbstractContextManager[Opened]:
     """A twin like a Thermo Fisher: no second image shift; nor what else may be absent."""
     lacking = {"image_shift_2", "rotation_speed", "beta", "screen", "diffraction_focus"}
     return _twin(seed=3, lacking=lacking)
+
+
+def _temscript(**options: Any) -> Microscope:
+    pytest.importorskip("temscript", reason="temscript is not installed")
+    from ewaldflow.hardware.temscript import Options, open_microscope
+
+    tables = {"magnifications": {100_000: 10}, "camera_lengths_mm": {1000: 10}}
+    return open_microscope("themis", Options.model_validate({**tables, **options}), WallClock())
+
+
+@known("temscript-null")
+@contextmanager
+def _temscript_null() -> Iterator[Opened]:
+    microscope = _temscript(connection="null")
+    yield microscope, None, WallClock()
+    microscope.release()
+
+
+@known("temscript-server")
+@contextmanager
+def _temscript_server() -> Iterator[Opened]:
+    """Two servers, of which one does the stage moves; the stage takes a while."""
+    pytest.importorskip("temscript", reason="temscript is not installed")
+    from standins.temscript import SlowStage, serving
+
+    stand_in = SlowStage()
+    with serving(stand_in) as port, serving(stand_in) as stage_port:
+        microscope = _temscript(
+            connection="remote", host="127.0.0.1", port=port, stage_port=stage_port
+        )
+        yield microscope, None, WallClock()
+        microscope.release()
+
+
+@known("temscript-steps")
+@contextmanager
+def _temscript_steps() -> Iterator[Opened]:
+    """One server for all; moves are cut into steps, so that the stage can be stopped."""
+    pytest.importorskip("temscript", reason="temscript is not installed")
+    from standins.temscript import SlowStage, serving
+
+    with serving(SlowStage(0.02)) as port:
+        microscope = _temscript(connection="remote", host="127.0.0.1", port=port, stage_steps={})
+        yield microscope, None, WallClock()
+        microscope.release()
+
+
+def _noise(exposure_s: float) -> NDArray[np.uint16]:
+    return np.random.default_rng(1).poisson(20, (512, 512)).astype(np.uint16)
+
+
+def _serval(frames: str) -> AbstractContextManager[Opened]:
+    @contextmanager
+    def opened() -> Iterator[Opened]:
+        from standins.serval import ServalStandIn
+
+        from ewaldflow.hardware.serval import Options, open_camera
+
+        with ServalStandIn(_noise) as server:
+            options = {"host": "127.0.0.1", "port": server.port, "frames": frames}
+            camera = open_camera(Options.model_validate(options), WallClock())
+            yield None, camera, WallClock()
+            camera.release()
+
+    return opened()
+
+
+@known("serval-tcp")
+def _serval_tcp() -> AbstractContextManager[Opened]:
+    return _serval("tcp")
+
+
+@known("serval-http")
+def _serval_http() -> AbstractContextManager[Opened]:
+    return _serval("http")
+
+
+@known("merlin")
+@contextmanager
+def _merlin() -> Iterator[Opened]:
+    from standins.merlin import MerlinStandIn
+
+    from ewaldflow.hardware.merlin import Options, open_camera
+
+    with MerlinStandIn(_noise) as server:
+        ports = {"command_port": server.command_port, "data_port": server.data_port}
+        camera = open_camera(Options.model_validate({"host": "127.0.0.1", **ports}), WallClock())
+        yield None, camera, WallClock()
+        camera.release()
+
+
+@known("replay")
+@contextmanager
+def _replay() -> Iterator[Opened]:
+    """The camera alone: a recorded stage goes where it went, not where it is told to go."""
+    from ewaldflow.hardware.replay import ReplayOptions, open_replay
+
+    with TemporaryDirectory() as folder:
+        lines = []
+        for i in range(60):
+            tifffile.imwrite(Path(folder, f"{i}.tif"), _noise(0.05))
+            line = {"event": "exposure", "t_s": 0.06 * i, "exposure_s": 0.05, "file": f"{i}.tif"}
+            lines.append(json.dumps(line | {"mode": "imaging", "stage": {"alpha_deg": 0.1 * i}}))
+        Path(folder, "tracking.jsonl").write_text("\n".join(lines))
+        _, camera, clock = open_replay(ReplayOptions(folder=Path(folder)))
+        yield None, camera, clock
+        camera.release()

