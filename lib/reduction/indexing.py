@@ -256,27 +256,25 @@ def best_triples(
     coordinates = vectors @ points.T
     fraction = _indexed_fractions(coordinates, triples, search.tolerance, weights)
     # what a triple gains by chance grows with nothing but the tolerance, so fractions compare
-    good = fraction >= 0.93 * fraction.max()
-    order = np.argsort(volume[good])
+    good = np.flatnonzero(fraction >= 0.93 * fraction.max())
+    good = good[np.argsort(volume[good])]
+    bases = vectors[triples[good]].transpose(0, 2, 1)
     found: list[tuple[Floats, float]] = []
-    for k in np.flatnonzero(good)[order]:
-        basis = vectors[triples[k]].T
-        if any(_same_lattice(other, basis) for other, _ in found):
-            continue
-        found.append((niggli_reduce(basis)[0], float(fraction[k])))
-        if len(found) == n_best:
-            break
+    new = np.ones(len(good), bool)
+    while new.any() and len(found) < n_best:
+        k = int(np.argmax(new))
+        found.append((niggli_reduce(bases[k])[0], float(fraction[good[k]])))
+        new &= ~_same_lattice(found[-1][0], bases)
+        new[k] = False
     return found
 
 
-def _same_lattice(a: Floats, b: Floats, tolerance: float = 0.06) -> bool:
-    """Whether two bases (columns) span nearly the same lattice."""
+def _same_lattice(a: Floats, b: Floats, tolerance: float = 0.06) -> NDArray[np.bool_]:
+    """Whether bases b, (n, 3, 3), each span nearly the same lattice as a (columns)."""
     transform = np.linalg.solve(a, b)
     rounded = np.round(transform)
-    return bool(
-        abs(abs(np.linalg.det(rounded)) - 1) < 1e-6
-        and np.abs(transform - rounded).max() < tolerance
-    )
+    same: NDArray[np.bool_] = np.abs(np.abs(np.linalg.det(rounded)) - 1) < 1e-6
+    return same & (np.abs(transform - rounded).max(axis=(1, 2)) < tolerance)
 
 
 def anneal(
