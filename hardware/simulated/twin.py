@@ -229,7 +229,7 @@ def open_twin(
     for fault in options.faults:
         column.faults.add(fault, clock.now())
     if scene is None:
-        scene = _empty
+        scene = bare_beam
     microscope = SimulatedMicroscope(
         instrument.name, column, options.latencies, options.stage_range, options.lacking
     )
@@ -239,8 +239,8 @@ def open_twin(
     return Twin(column, microscope, camera, scene)
 
 
-def _empty(view: View) -> Floats:
-    """The bare beam, until there is a specimen."""
+def bare_beam(view: View) -> Floats:
+    """A scene without specimen: the beam's disc, or the direct beam."""
     rows, columns = view.shape
     if view.mode == "diffraction" and not view.defocused:
         row = np.exp(-0.5 * (np.arange(rows) - view.pattern_px[0]) ** 2)
