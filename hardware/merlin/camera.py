@@ -138,7 +138,8 @@ class MerlinCamera:
     def _prepare(self) -> None:
         """Stop whatever runs, and set what holds for every exposure; again after a loss."""
         self._link.connect()
-        self._link.command("STOPACQUISITION")
+        with suppress(CameraFailed):  # refused where nothing runs
+            self._link.command("STOPACQUISITION")
         self._link.set("COUNTERDEPTH", self._options.counter_depth)
         self._link.set("CONTINUOUSRW", int(self._options.continuous))
         for name, value in self._options.settings.items():

@@ -12,10 +12,11 @@ from ..frames import FrameTimes, Numbers, check_request, exposure
 from ..protocols import Camera, Clock, Exposure
 from .images import HttpImages, Images, TcpImages
 from .options import Options
-from .server import Server, no_image
+from .server import Server
 
 LIMITS_S = (1e-6, 10.0)  # Serval's own
 ENDLESS = 1_000_000_000
+RESTING = ("DA_IDLE", "DA_STOPPED")
 _POLL_S = 0.005
 
 
@@ -93,7 +94,7 @@ class ServalCamera:
         try:
             if self._armed_s != exposure_s:
                 self._start("SOFTWARESTART_TIMERSTOP", exposure_s, ENDLESS)
-                self._wait_until_recording()
+                self._wait_for(("DA_RECORDING",))
                 self._armed_s = exposure_s
             before = self._clock.now()
             self._server.once("/measurement/trigger/start")
@@ -173,20 +174,27 @@ class ServalCamera:
         whole = self._server.json("/detector/config")
         self._server.put("/detector/config", {**whole, **settings})
 
-    def _wait_until_recording(self) -> None:
-        """A trigger before that would be lost."""
+    def _wait_for(self, states: tuple[str, ...]) -> None:
+        """A trigger before Serval records would be lost, a start before it rests refused."""
         end = time.monotonic() + self._options.timeout_s
         while True:
-            state = self._server.json("/dashboard").get("Measurement") or {}
-            if state.get("Status") == "DA_RECORDING":
+            measurement = self._server.json("/dashboard").get("Measurement") or {}
+            state = measurement.get("Status") or "DA_IDLE"
+            if state in states:
                 return
             if time.monotonic() > end:
-                raise no_image(self._name, self._options.timeout_s)
+                raise CameraFailed(
+                    self._name,
+                    f"{state} after {self._options.timeout_s:g} s",
+                    " or ".join(states),
+                    "look at Serval's log",
+                )
             time.sleep(_POLL_S)
 
     def _stop(self) -> None:
         self._images.end()
-        self._server.get("/measurement/stop")
+        self._server.stop()
+        self._wait_for(RESTING)
 
     def _disarm(self) -> None:
         """Stop, whatever the state; a lost connection was told already, or will be."""

@@ -36,6 +36,10 @@ class Server:
         status, content = self._asked("GET", path, None, self._options.tries)
         return self._accepted(path, status, content)
 
+    def stop(self) -> None:
+        """Stop measuring. Serval may refuse where nothing is measured: see its state for that."""
+        self._asked("GET", "/measurement/stop", None, self._options.tries)
+
     def put(self, path: str, content: Any) -> None:
         """PUT an object; settings are absolute, so one that was lost is sent again."""
         body = json.dumps(content).encode()

@@ -167,7 +167,7 @@ def test_a_bad_image_ends_a_stream_and_stops_the_detector(
 
 
 def test_a_late_image_is_not_taken_for_the_next(camera: Camera, server: MerlinStandIn) -> None:
-    server.faults.plan, server.faults.delay_s = {0: "delay"}, 0.6
+    server.faults.plan, server.faults.delay_s = {0: "delay"}, 0.45
     with pytest.raises(CameraFailed, match="no image within"):
         camera.expose(0.002)
     assert camera.expose(0.002).counts[0, 0] == 1

@@ -206,6 +206,20 @@ def test_a_refused_request_says_what_serval_said(camera: Camera, server: ServalS
     assert camera.expose(0.002).counts.shape == SHAPE
 
 
+def test_a_stop_that_is_refused_where_nothing_runs(camera: Camera, server: ServalStandIn) -> None:
+    server.refuse = {"/measurement/stop"}
+    assert camera.expose(0.002).counts.shape == SHAPE
+    server.refuse = set()
+
+
+def test_a_detector_that_does_not_stop(camera: Camera, server: ServalStandIn) -> None:
+    camera.expose(0.002)
+    server.refuse = {"/measurement/stop"}
+    with pytest.raises(CameraFailed, match=r"DA_RECORDING after 0.3 s"):
+        camera.expose(0.004)
+    server.refuse = set()
+
+
 def test_no_detector(server: ServalStandIn) -> None:
     server.detector = None
     with pytest.raises(InstrumentError, match="no detector connected"):

@@ -53,6 +53,7 @@ class MerlinStandIn:
         self._data: socket.socket | None = None
         self._commands: socket.socket | None = None
         self._lock = threading.Lock()
+        self._in_turn = threading.Lock()  # one data stream: what comes late comes first
         self._acquisition = 0  # each start is another; a running one ends when this changes
         self._running = False
         self._number = 0
@@ -166,6 +167,10 @@ class MerlinStandIn:
         return True
 
     def _send_frame(self, number: int, counts: Any, exposure_s: float) -> None:
+        with self._in_turn:
+            self._send_with_fault(number, counts, exposure_s)
+
+    def _send_with_fault(self, number: int, counts: Any, exposure_s: float) -> None:
         fault = self.faults.of_image()
         if fault == "drop":
             return
@@ -188,7 +193,8 @@ class MerlinStandIn:
             _close(self._data)
 
     def _send(self, body: bytes) -> None:
-        self._send_raw(f"MPX,{len(body) + 1:010d},".encode() + body)
+        with self._in_turn:
+            self._send_raw(f"MPX,{len(body) + 1:010d},".encode() + body)
 
     def _send_raw(self, data: bytes) -> None:
         end = time.monotonic() + 1.0

@@ -168,6 +168,7 @@ class ServalStandIn:
     def _frame(self, measurement: int) -> bool:
         """Expose and hand over one image; False if the measurement is over."""
         exposure_s = self.config["ExposureTime"]
+        connection, images = self._socket, self._images  # each measurement has its own
         if self.paced:
             time.sleep(self.config["TriggerPeriod"] if self._number else exposure_s)
         counts = self.image(exposure_s)
@@ -184,9 +185,9 @@ class ServalStandIn:
         if fault == "shape":
             counts = np.zeros((256, 256), np.uint16)
         if self.destination["Image"][0]["Format"] == "tiff":
-            self._images.put(self._tiff(counts, fault))
+            images.put(self._tiff(counts, fault))
         else:
-            self._send(self._jsonimage(number, counts, fault), fault)
+            self._send(connection, self._jsonimage(number, counts, fault), fault)
         return True
 
     def _tiff(self, counts: Any, fault: str | None) -> bytes:
@@ -216,8 +217,7 @@ class ServalStandIn:
             return b"{?" + content[2:]
         return content[: len(content) // 2] if fault in ("truncate", "close") else content
 
-    def _send(self, content: bytes, fault: str | None) -> None:
-        connection = self._socket
+    def _send(self, connection: socket.socket | None, content: bytes, fault: str | None) -> None:
         try:
             if connection is not None:
                 connection.sendall(content)
