@@ -161,6 +161,20 @@ def rotation_about(axis: ArrayLike, angle_deg: ArrayLike) -> Floats:
     return rotation
 
 
+def rotated(vectors: ArrayLike, axis: ArrayLike, angle_deg: ArrayLike) -> Floats:
+    """Vectors (n, 3), each rotated about the unit `axis` by its own angle (n,).
+
+    The same as with the matrices of `rotation_about`, which need not be made for it.
+    """
+    v, a = np.asarray(vectors, float), np.asarray(axis, float)
+    angle = np.deg2rad(np.asarray(angle_deg, float))[:, None]
+    along = np.outer(a, a)
+    turned: Floats = v @ along
+    turned += np.cos(angle) * (v @ (np.eye(3) - along))
+    turned += np.sin(angle) * (v @ np.array([[0, a[2], -a[1]], [-a[2], 0, a[0]], [a[1], -a[0], 0]]))
+    return turned
+
+
 def to_dials_frame(vector: ArrayLike) -> Floats:
     """An XDS-frame vector (ours) in the frame DIALS and dxtbx use: (x, -y, -z)."""
     return np.asarray(vector, float) * np.array([1.0, -1.0, -1.0])

@@ -23,7 +23,7 @@ from .integrate_lattice import (
     lattice_result,
     plan_lattice,
 )
-from .refinement import Model
+from .model import Model
 from .result import Flag, FrameTable, Lattice, Reduction
 from .spot_finding import Spots
 from .survey import survey

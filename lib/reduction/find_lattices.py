@@ -12,7 +12,7 @@ from ..crystal.lattice_symmetry import reindex_absences, strain_basis
 from .config import ReductionConfig
 from .indexing import BasisSearch
 from .known_cell import in_known_setting, with_known_cell
-from .refinement import Model
+from .model import Model
 from .solve_lattice import (
     HKL_TOLERANCE,
     ChosenLattice,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..series import RotationSeries
 from .beam_centre import BeamTrack, find_beam, track_beam
 from .config import ReductionConfig
-from .refinement import Model
+from .model import Model
 from .spot_finding import SpotFinder, Spots
 from .survey import Survey, frame_blocks, to_electrons
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..crystal.cell import cell_from_reciprocal_basis, reciprocal_basis
-from .refinement import Model
+from .model import Model
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..crystal.cell import Cell, cell_from_reciprocal_basis
-from ..geometry import Geometry, rotation_about
+from ..geometry import Geometry, rotated
 
 Floats = NDArray[np.float64]
 
@@ -73,15 +73,11 @@ class Model:
     def to_reciprocal(self, row: Floats, column: Floats, frame: Floats) -> Floats:
         """Positions at zero rotation, (m, 3) in 1/Å, of detector positions."""
         q = self.geometry.to_q(row, column, self.centre_px(frame))
-        back = rotation_about(self.geometry.axis, -self.angle_deg(frame))
-        r: Floats = np.einsum("nij,nj->ni", back, q)
-        return r
+        return rotated(q, self.geometry.axis, -self.angle_deg(frame))
 
     def diffracted(self, hkl: NDArray[np.int32], frame: Floats) -> Floats:
         """q of reflections at frame positions, (m, 3) in 1/Å, whatever their excitation error."""
-        rotation = rotation_about(self.geometry.axis, self.angle_deg(frame))
-        q: Floats = np.einsum("nij,nj->ni", rotation, hkl @ self.orientation.T)
-        return q
+        return rotated(hkl @ self.orientation.T, self.geometry.axis, self.angle_deg(frame))
 
     def with_knots(self, n_knots: int) -> Model:
         """The same model with the centre offset free at `n_knots` knots."""

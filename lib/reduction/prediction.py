@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..crystal.lattice_symmetry import reindex_absences
-from ..geometry import rotation_about
-from .refinement import Model
+from ..geometry import rotated
+from .model import Model
 
 Floats = NDArray[np.float64]
 
@@ -131,8 +131,7 @@ def predict(
 def at_frames(model: Model, hkl: NDArray[np.int32], frame: Floats) -> Predictions:
     """The crossings of reflections at known frame positions."""
     q0 = hkl @ model.orientation.T
-    rotation = rotation_about(model.geometry.axis, model.angle_deg(frame))
-    q = np.einsum("nij,nj->ni", rotation, q0)
+    q = rotated(q0, model.geometry.axis, model.angle_deg(frame))
     rc = model.geometry.to_pixel(q, model.centre_px(frame))
     s = q + model.geometry.s0
     speed = np.cross(model.geometry.axis, q)

@@ -12,9 +12,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import rotation_about
+from ..geometry import rotated
+from .model import Model
 from .prediction import Predictions
-from .refinement import Model
 
 Floats = NDArray[np.float64]
 
@@ -100,25 +100,24 @@ def plan_slices(
 
 def place_slices(slices: Slices, model: Model, predictions: Predictions) -> None:
     """Predict each slice's position and excitation errors with a (new) model, in place."""
-    hkl = predictions.hkl[slices.reflection]
+    q0 = (predictions.hkl @ model.orientation.T)[slices.reflection]
     g = model.geometry
-    q0 = hkl @ model.orientation.T
     position = slices.frame.astype(float)
-
     angle_deg = model.angle_deg(position)
-
-    def diffracted(at_deg: Floats) -> Floats:
-        q: Floats = np.einsum("nij,nj->ni", rotation_about(g.axis, at_deg), q0)
-        return q
-
-    rc = g.to_pixel(diffracted(angle_deg), model.centre_px(position))
+    rc = g.to_pixel(rotated(q0, g.axis, angle_deg), model.centre_px(position))
     slices.row[:], slices.column[:] = rc[:, 0], rc[:, 1]
+    # |q + s0|^2 = |q|^2 + 2 q_z / lambda + 1 / lambda^2 needs no other component
+    axis = np.asarray(g.axis)
+    constant = axis[2] * (q0 @ axis)
+    a, b = q0[:, 2] - constant, axis[0] * q0[:, 1] - axis[1] * q0[:, 0]
+    fixed = np.einsum("ni,ni->n", q0, q0) + 2 * constant / g.wavelength_A + g.wavelength_A**-2
     # an exposure is a step wide whether or not the frames beside it exist
     half_deg = 0.5 * model.angle_step_deg * model.rotation_scale
     ends = []
     for shift_deg in (-half_deg, half_deg):
-        s = diffracted(angle_deg + shift_deg) + g.s0
-        ends.append(np.linalg.norm(s, axis=1) - 1 / g.wavelength_A)
+        angle = np.deg2rad(angle_deg + shift_deg)
+        swinging = a * np.cos(angle) + b * np.sin(angle)
+        ends.append(np.sqrt(fixed + 2 * swinging / g.wavelength_A) - 1 / g.wavelength_A)
     slices.excitation_low[:] = np.minimum(*ends)
     slices.excitation_high[:] = np.maximum(*ends)
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from ..crystal.cell import Cell, cell_from_real_basis, orthogonalisation
 from ..crystal.lattice_symmetry import LatticeCandidate, lattice_candidates, strain_basis
 from ..crystal.niggli import niggli_reduce
-from ..geometry import rotation_about
+from ..geometry import rotated
 from .indexing import BasisSearch, anneal, best_triples, lattice_vectors
-from .refinement import TRICLINIC_STRAINS, Model, Observations, Refined, refine
+from .model import Model
+from .refinement import TRICLINIC_STRAINS, Observations, Refined, refine
 from .spot_finding import Spots
 
 Floats = NDArray[np.float64]
@@ -69,8 +70,7 @@ def spot_sigmas(spots: Spots, model: Model) -> tuple[Floats, Floats]:
     strength = np.maximum(spots.intensity / spots.sigma, 1.0)
     sigma_px = np.sqrt(0.25**2 + (1.5 / strength) ** 2)
     r = model.to_reciprocal(spots.row, spots.column, spots.frame)
-    rotation = rotation_about(model.geometry.axis, model.angle_deg(spots.frame))
-    q = np.einsum("nij,nj->ni", rotation, r)
+    q = rotated(r, model.geometry.axis, model.angle_deg(spots.frame))
     rate = np.abs(np.cross(model.geometry.axis, q)[:, 2])
     step = np.deg2rad(abs(model.angle_step_deg))
     sigma = np.sqrt((4e-4) ** 2 + (2e-3 / strength) ** 2 + (0.3 * rate * step) ** 2)

@@ -15,6 +15,7 @@ from ewaldflow.lib.geometry import (
     centre_to_corner,
     centre_to_xds,
     instamatic_axis,
+    rotated,
     rotation_about,
     to_beam_frame,
     to_dials_frame,
@@ -159,3 +160,13 @@ def test_beam_frame_is_a_rotation(x: float, y: float, angle: float) -> None:
     turned = to_beam_frame(v, beam)
     assert np.linalg.norm(turned) == pytest.approx(1.0)
     assert turned[2] == pytest.approx(v @ beam / np.linalg.norm(beam), abs=1e-9)
+
+
+def test_rotated_vectors_are_those_of_the_matrices() -> None:
+    rng = np.random.default_rng(1)
+    axis = np.array([0.6, -0.48, 0.64])
+    vectors, angle_deg = rng.normal(size=(50, 3)), rng.uniform(-400, 400, 50)
+    expected = np.einsum("nij,nj->ni", rotation_about(axis, angle_deg), vectors)
+    np.testing.assert_allclose(rotated(vectors, axis, angle_deg), expected, atol=1e-14)
+    # a quarter turn about z takes x to y
+    np.testing.assert_allclose(rotated([[1.0, 0, 0]], (0, 0, 1), [90.0]), [[0, 1, 0]], atol=1e-15)
