@@ -1,14 +1,17 @@
 """The adapters that the conformance suite knows: a name, and how to open it.
 
 To add one, write a context manager that opens it and gives it back, and put `@known("name")`
-above it. It yields (microscope or None, camera or None, clock); tests of a part that is None are
-skipped. If a program it needs is absent, call `pytest.skip("which, and why")` in it. It is opened
-once per test module, and once more for the tests of `release`.
+above it. It yields (microscope or None, camera or None, clock); say `has="camera"` or
+`has="microscope"` where it has not both. If a program it needs is absent, call
+`pytest.skip("which, and why")` in it. It is opened once per test module, and once more for the
+tests of `release`.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
@@ -23,19 +26,21 @@ from numpy.typing import NDArray
 
 from ewaldflow.hardware.clock import WallClock
 from ewaldflow.hardware.protocols import Camera, Clock, Microscope
+from ewaldflow.hardware.simulated.door import Options, open_camera
 from ewaldflow.hardware.simulated.twin import TwinOptions, open_twin
 
 Opened = tuple[Microscope | None, Camera | None, Clock]
 Factory = Callable[[], AbstractContextManager[Opened]]
 
 ADAPTERS: dict[str, Factory] = {}
+HAS: dict[str, str] = {}
 
 
-def known(name: str) -> Callable[[Factory], Factory]:
+def known(name: str, has: str = "both") -> Callable[[Factory], Factory]:
     """Register an adapter under a name; a run without `--adapter` covers all of them."""
 
     def register(factory: Factory) -> Factory:
-        ADAPTERS[name] = factory
+        ADAPTERS[name], HAS[name] = factory, has
         return factory
 
     return register
@@ -88,6 +93,21 @@ def _without() -> AbstractContextManager[Opened]:
     return _twin(seed=3, lacking=lacking)
 
 
+@known("twin-camera-port", has="camera")
+@contextmanager
+def _camera_port() -> Iterator[Opened]:
+    """The camera of a twin in a process of its own, through its server."""
+    command = [sys.executable, "-m", "ewaldflow.hardware.simulated.server", "--seed", "4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port = json.loads(server.stdout.readline())["camera_port"]
+            clock = WallClock()
+            yield None, open_camera(Options(port=port), clock), clock
+        finally:
+            server.terminate()
+
+
 def _temscript(**options: Any) -> Microscope:
     pytest.importorskip("temscript", reason="temscript is not installed")
     from ewaldflow.hardware.temscript import Options, open_microscope
@@ -96,7 +116,7 @@ def _temscript(**options: Any) -> Microscope:
     return open_microscope("themis", Options.model_validate({**tables, **options}), WallClock())
 
 
-@known("temscript-null")
+@known("temscript-null", has="microscope")
 @contextmanager
 def _temscript_null() -> Iterator[Opened]:
     microscope = _temscript(connection="null")
@@ -104,7 +124,7 @@ def _temscript_null() -> Iterator[Opened]:
     microscope.release()
 
 
-@known("temscript-server")
+@known("temscript-server", has="microscope")
 @contextmanager
 def _temscript_server() -> Iterator[Opened]:
     """Two servers, of which one does the stage moves; the stage takes a while."""
@@ -120,7 +140,7 @@ def _temscript_server() -> Iterator[Opened]:
         microscope.release()
 
 
-@known("temscript-steps")
+@known("temscript-steps", has="microscope")
 @contextmanager
 def _temscript_steps() -> Iterator[Opened]:
     """One server for all; moves are cut into steps, so that the stage can be stopped."""
@@ -153,17 +173,17 @@ def _serval(frames: str) -> AbstractContextManager[Opened]:
     return opened()
 
 
-@known("serval-tcp")
+@known("serval-tcp", has="camera")
 def _serval_tcp() -> AbstractContextManager[Opened]:
     return _serval("tcp")
 
 
-@known("serval-http")
+@known("serval-http", has="camera")
 def _serval_http() -> AbstractContextManager[Opened]:
     return _serval("http")
 
 
-@known("merlin")
+@known("merlin", has="camera")
 @contextmanager
 def _merlin() -> Iterator[Opened]:
     from standins.merlin import MerlinStandIn
@@ -177,7 +197,7 @@ def _merlin() -> Iterator[Opened]:
         camera.release()
 
 
-@known("replay")
+@known("replay", has="camera")
 @contextmanager
 def _replay() -> Iterator[Opened]:
     """The camera alone: a recorded stage goes where it went, not where it is told to go."""

@@ -31,11 +31,15 @@ ADAPTERS = _beside("adapters")
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test on the adapter of `--adapter`, or on all known ones."""
-    for fixture in ("opened", "opened_anew"):
-        if fixture in metafunc.fixturenames:
-            asked = metafunc.config.getoption("--adapter")
-            names = [asked] if asked else sorted(ADAPTERS.ADAPTERS)
-            metafunc.parametrize(fixture, names, indirect=True, scope="module")
+    asked = metafunc.config.getoption("--adapter")
+    names = [asked] if asked else list(ADAPTERS.ADAPTERS)
+    for part in ("microscope", "camera"):
+        if part in metafunc.fixturenames:
+            names = [name for name in names if ADAPTERS.HAS.get(name, part) in ("both", part)]
+    if "opened" in metafunc.fixturenames:
+        metafunc.parametrize("opened", names, indirect=True, scope="module")
+    if "opened_anew" in metafunc.fixturenames:
+        metafunc.parametrize("opened_anew", names, indirect=True)
 
 
 @pytest.fixture(scope="module")

@@ -88,24 +88,26 @@ def test_a_move_without_axes_moves_nothing(stage: Stage, clock: Clock) -> None:
         assert getattr(after, axis) == pytest.approx(getattr(before, axis), abs=CLOSE[axis] / 10)
 
 
-def test_a_slow_rotation_is_seen_under_way_and_stops(
+def test_a_rotation_is_seen_under_way_and_stops(
     stage: Stage, clock: Clock, microscope: Microscope
 ) -> None:
-    needed = {Capability.ROTATION_SPEED, Capability.STAGE_STOP}
-    if not needed <= microscope.capabilities:
-        pytest.skip("no rotation speed, or no stop")
+    has_speed = Capability.ROTATION_SPEED in microscope.capabilities
     start = stage.position().alpha_deg
-    stage.start_move(alpha_deg=start + 30, speed_deg_per_s=1.0)
-    clock.sleep(1.0)
-    assert stage.is_moving()
-    first, at = stage.position().alpha_deg, clock.now()
-    clock.sleep(2.0)
-    second, then = stage.position().alpha_deg, clock.now()
-    assert start < first < second < start + 30
-    assert (second - first) / (then - at) == pytest.approx(1.0, rel=0.35)
-    stage.stop()
-    stopped = wait_until_still(stage, clock, 5).alpha_deg
-    assert stopped < start + 20
+    stage.start_move(alpha_deg=start + 30, speed_deg_per_s=1.0 if has_speed else None)
+    if has_speed:  # otherwise it may be too fast to be seen
+        clock.sleep(1.0)
+        assert stage.is_moving()
+        first, at = stage.position().alpha_deg, clock.now()
+        clock.sleep(2.0)
+        second, then = stage.position().alpha_deg, clock.now()
+        assert start < first < second < start + 20
+        assert (second - first) / (then - at) == pytest.approx(1.0, rel=0.35)
+    if Capability.STAGE_STOP in microscope.capabilities:
+        stage.stop()
+    stopped = wait_until_still(stage, clock, 120).alpha_deg
+    assert start - CLOSE["alpha_deg"] <= stopped <= start + 30 + CLOSE["alpha_deg"]
+    if has_speed and Capability.STAGE_STOP in microscope.capabilities:
+        assert stopped < start + 20
     clock.sleep(1.0)
     assert stage.position().alpha_deg == pytest.approx(stopped, abs=0.1)
 
