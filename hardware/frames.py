@@ -51,6 +51,14 @@ class FrameTimes:
         return began
 
 
+def triggered(before_s: float, after_s: float, arrived_s: float, exposure_s: float) -> float:
+    """When a triggered exposure began: midway through the trigger's exchange with the server.
+
+    It cannot have begun later than its length before its image arrived, nor before the trigger.
+    """
+    return max(before_s, min((before_s + after_s) / 2, arrived_s - exposure_s))
+
+
 class Numbers:
     """Numbers frames over the life of a camera, whose acquisitions each count from 0."""
 

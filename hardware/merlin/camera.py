@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import suppress
 
 from ..errors import CameraFailed, ConnectionLost
-from ..frames import FrameTimes, Numbers, check_request, exposure
+from ..frames import FrameTimes, Numbers, check_request, exposure, triggered
 from ..protocols import Camera, Clock, Exposure
 from .link import Link
 from .options import Options
@@ -82,13 +82,13 @@ class MerlinCamera:
                 self._armed_s = exposure_s
             before = self._clock.now()
             self._link.command("SOFTTRIGGER")
-            started_s = (before + self._clock.now()) / 2
+            after = self._clock.now()
             header, counts = self._link.frame(exposure_s + self._options.timeout_s)
             return exposure(
                 self._name,
                 counts,
                 self.shape,
-                started_s=started_s,
+                started_s=triggered(before, after, self._clock.now(), exposure_s),
                 exposure_s=exposure_s,
                 number=self._numbers.of(header.number - 1),
             )

@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DTYPES = {"U08": np.dtype(">u1"), "U16": np.dtype(">u2"), "U32": np.dtype(">u4")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "U08": np.dtype(">u1"),
+    "U16": np.dtype(">u2"),
+    "U32": np.dtype(">u4"),
+}
 _SHORTEST_HEADER = 128
 
 

@@ -32,6 +32,10 @@ from ..protocols import DeflectorName, LensName, Mode, StagePosition
 REST_PER_S = {"alpha_deg": 0.01, "beta_deg": 0.01, "x_um": 0.02, "y_um": 0.02, "z_um": 0.02}
 
 
+# Other events (decisions, ends) hold numbers of their own under names of their own.
+PLAYED = ("exposure", "position", "set")
+
+
 class ReplayOptions(BaseModel):
     """What to play back.
 
@@ -59,7 +63,7 @@ class Line(BaseModel):
     Attributes
     ----------
     t_s : clock of the session; for an exposure, of its start.
-    event : ``exposure``, ``decision``, ``position``, ``set``, or any other.
+    event : ``exposure``, ``position`` or ``set``; others are not played.
     role : what an exposure was for.
     number : of the exposure.
     file : of its image, relative to the record; None if none was kept.
@@ -186,10 +190,10 @@ def read_recording(folder: Path) -> Recording:
 
 
 def _lines(record: Path) -> list[Line]:
-    """Those with a time; the first and last ones, which tell what series it is, have none."""
+    """Those that are played, with a time; views kept of the crystal may have none."""
     found = []
     for content in read_record(record):
-        if "t_s" in content:
+        if content.get("event") in PLAYED and "t_s" in content:
             try:
                 found.append(Line.model_validate(content))
             except ValidationError as error:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import CameraFailed, ConnectionLost, InstrumentError
-from ..frames import FrameTimes, Numbers, check_request, exposure
+from ..frames import FrameTimes, Numbers, check_request, exposure, triggered
 from ..protocols import Camera, Clock, Exposure
 from .images import HttpImages, Images, TcpImages
 from .options import Options
@@ -98,13 +98,13 @@ class ServalCamera:
                 self._armed_s = exposure_s
             before = self._clock.now()
             self._server.once("/measurement/trigger/start")
-            started_s = (before + self._clock.now()) / 2
+            after = self._clock.now()
             index, counts = self._images.next(exposure_s + self._options.timeout_s)
             return exposure(
                 self._name,
                 counts,
                 self.shape,
-                started_s=started_s,
+                started_s=triggered(before, after, self._clock.now(), exposure_s),
                 exposure_s=exposure_s,
                 number=self._numbers.of(index),
             )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ewaldflow.hardware.errors import CameraFailed
-from ewaldflow.hardware.frames import FrameTimes, Numbers, Wire, exposure
+from ewaldflow.hardware.frames import FrameTimes, Numbers, Wire, exposure, triggered
 
 
 def test_the_earliest_arrival_tells_the_start() -> None:
@@ -42,6 +42,12 @@ def test_times_are_never_too_early_nor_later_than_arrivals_allow(
     assert np.all(np.array(began) >= true - 1e-9)
     assert np.all(np.array(began) - true <= np.maximum.accumulate(delays) + 1e-9)
     assert np.all(np.diff(began) >= 0.99 * period - 1e-9)
+
+
+def test_a_triggered_exposure_began_within_its_trigger_and_before_its_image() -> None:
+    assert triggered(10.0, 10.004, 10.6, 0.5) == pytest.approx(10.002)
+    assert triggered(10.0, 10.4, 10.6, 0.5) == pytest.approx(10.1)  # the answer came late
+    assert triggered(10.0, 10.0, 10.0, 0.5) == 10.0
 
 
 def test_numbers_go_on_over_acquisitions_and_keep_gaps() -> None:

@@ -72,7 +72,7 @@ def record(folder: Path, start_s: float = 100.0, first: int = 0) -> Path:
                 exposure_s=0.05,
                 **fields,
             )
-            series.line("decision", t_s=t + 0.06, beam_shift_nm=[10.0 * i, 0.0], quality=0.7)
+            series.line("decision", t_s=t + 0.06, mode="robust", stage="on", quality=0.7)
         else:
             series.frame(i, image(first + i), alpha, alpha + 0.5, 0.5, **fields)
     end = start_s + 7.0
