@@ -124,6 +124,9 @@ class Fitness:
     max_defocus_change: float = 0.02
 
 
+USUAL_FITNESS = Fitness()
+
+
 def refuse_if_unfit(
     calibration: ShiftCalibration,
     *,
@@ -132,7 +135,7 @@ def refuse_if_unfit(
     magnification: int | None = None,
     camera_length_mm: float | None = None,
     defocus_um: float | None = None,
-    fitness: Fitness = Fitness(),
+    fitness: Fitness = USUAL_FITNESS,
 ) -> None:
     """Raise `UserError` naming the calibration if it is not one for the present use.
 

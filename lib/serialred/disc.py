@@ -308,7 +308,7 @@ def _fit_ellipse(edges: Floats, tolerance: float, width: float) -> tuple[Floats,
                         matrix[a, b] += design[k, a] * design[k, b]
         if kept < 12:
             return solution, 0, np.inf
-        solution = np.linalg.solve(matrix, right)
+        solution[:] = np.linalg.solve(matrix, right)
         scatter = math.sqrt(np.mean(residuals[:kept] ** 2) * kept / (kept - 5))
         limit = max(4.5 * np.median(residuals[:kept]), 0.75 * width)
         if kept == before:

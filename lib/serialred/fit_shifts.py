@@ -90,7 +90,7 @@ def fit_shifts(shifts_unit: ArrayLike, shifts_px: ArrayLike) -> ShiftFit:
         spread = float(np.median(distance[finite])) / MEDIAN_DISTANCE
         kept = distance <= OUTLIER_SIGMAS * max(spread, FLOOR_PX)
         _enough(design, kept)
-        solution = np.linalg.lstsq(design[kept], y[kept], rcond=None)[0]
+        solution = np.asarray(np.linalg.lstsq(design[kept], y[kept], rcond=None)[0], float)
         if np.array_equal(kept, used):
             break
         used = kept
@@ -109,11 +109,11 @@ def fit_shifts(shifts_unit: ArrayLike, shifts_px: ArrayLike) -> ShiftFit:
 
 def _least_absolute(design: Floats, y: Floats) -> Floats:
     """(3, 2) solution of least summed distances, by reweighting (Weiszfeld)."""
-    solution: Floats = np.linalg.lstsq(design, y, rcond=None)[0]
+    solution = np.asarray(np.linalg.lstsq(design, y, rcond=None)[0], float)
     for _ in range(50):
         distance = np.linalg.norm(y - design @ solution, axis=1)
         weight = 1 / np.sqrt(np.maximum(distance, FLOOR_PX / 10))
-        new: Floats = np.linalg.lstsq(weight[:, None] * design, weight[:, None] * y, rcond=None)[0]
+        new = np.linalg.lstsq(weight[:, None] * design, weight[:, None] * y, rcond=None)[0]
         settled = np.abs(new - solution).max() < 1e-6 * np.abs(new).max()
         solution = new
         if settled:

@@ -1,0 +1,508 @@
+"""Rotating a crystal while the beam follows it and the pattern is held still.
+
+One continuous rotation from where the stage is. Every so many exposures one is taken defocused,
+for a few milliseconds: it shows where the crystal is in the beam. The tracker learns from it; the
+beam is moved before an exposure whenever the prediction asks for it; descan follows every move.
+Whatever happens, the stage is told to stop, and focus and deflectors are put back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..lib.serialred.abort import Abort, Watched, first_abort, near_limit
+from ..lib.serialred.alignment import pattern_centre
+from ..lib.serialred.alpha_line import AlphaLine
+from ..lib.serialred.calibration import USUAL_FITNESS, CalibrationSet, Fitness, refuse_if_unfit
+from ..lib.serialred.descan import Descan, DescanSolve
+from ..lib.serialred.settings import RotationSettings
+from ..lib.serialred.shadow import Sighting, sight_crystal
+from ..lib.serialred.thesis import sight_crystal_as_published
+from ..lib.serialred.tracking import (
+    Observation,
+    Pace,
+    Tracker,
+    Verdict,
+    new_tracker,
+    specimen_um_per_unit,
+)
+from .errors import LimitExceeded, Unsupported
+from .protocols import Camera, Capability, Clock, DeflectorName, Exposure, Microscope
+
+Floats = NDArray[np.float64]
+
+# The stage gets up to speed before it is first read.
+RAMP_S = 0.3
+# A displacement of the pattern below this is noise; it is not followed.
+STILL_PX = 0.4
+# Images at rest, before the rotation, that bring the beam onto the crystal.
+CENTRINGS = 3
+
+
+class Sink(Protocol):
+    """Takes everything as it comes."""
+
+    def frame(
+        self, number: int, exposure: Exposure, alpha_start_deg: float, alpha_end_deg: float
+    ) -> None:
+        """A diffraction frame; the angles are those of the line known by then."""
+        ...
+
+    def tracking(
+        self, number: int, exposure: Exposure, alpha_start_deg: float, alpha_end_deg: float
+    ) -> None:
+        """A defocused image."""
+        ...
+
+    def decision(self, what: dict[str, Any]) -> None:
+        """What was decided, with its numbers; plain types, ``decision`` names it."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrameAngles:
+    """A diffraction frame's angles by the line through all read-outs."""
+
+    number: int
+    alpha_start_deg: float
+    alpha_end_deg: float
+
+
+@dataclass(frozen=True)
+class RotationRecord:
+    """How a rotation ended.
+
+    Attributes
+    ----------
+    complete : whether it came to the end of its range.
+    reason : why it ended, one line.
+    abort : the rule that was broken, if one was.
+    alpha_start_deg, alpha_end_deg : collected; of the first and the last frame.
+    alpha_target_deg : where it was to go.
+    frames : of all diffraction frames.
+    n_tracking : defocused images.
+    speed_deg_per_s, alpha_rms_deg : of the line through the read-outs, and of those about it.
+    """
+
+    complete: bool
+    reason: str
+    abort: Abort | None
+    alpha_start_deg: float
+    alpha_end_deg: float
+    alpha_target_deg: float
+    frames: tuple[FrameAngles, ...]
+    n_tracking: int
+    speed_deg_per_s: float
+    alpha_rms_deg: float
+
+    @property
+    def range_deg(self) -> float:
+        """Angle collected."""
+        return abs(self.alpha_end_deg - self.alpha_start_deg)
+
+
+def collect_rotation(
+    microscope: Microscope,
+    camera: Camera,
+    clock: Clock,
+    settings: RotationSettings,
+    calibrations: CalibrationSet,
+    sink: Sink,
+    *,
+    valid: NDArray[np.bool_] | None = None,
+    fitness: Fitness = USUAL_FITNESS,
+) -> RotationRecord:
+    """Collect one rotation series of the crystal in the beam.
+
+    Parameters
+    ----------
+    microscope : in focused diffraction, beam on, its stage where the series begins.
+    calibrations : stage and beam shift in imaging; beam shift and the descan pair, focused and
+        defocused.
+    valid : (rows, columns) False on pixels that tell nothing.
+
+    Returns
+    -------
+    The record; also when a rule ended the series.
+
+    Raises
+    ------
+    UserError : a calibration is missing or unfit.
+    Unsupported : the instrument lacks a part that is needed.
+    InstrumentError : anything else that fails; the stage was told to stop.
+    """
+    _refuse_incapable(microscope, settings)
+    run = _Rotation(microscope, camera, clock, settings, calibrations, sink, valid, fitness)
+    with run.put_back():
+        return run.collect()
+
+
+def _refuse_incapable(microscope: Microscope, settings: RotationSettings) -> None:
+    needed = [Capability.STAGE_STOP]
+    if settings.image_interval:
+        needed.append(Capability.DIFFRACTION_FOCUS)
+    if settings.tracking != "none":
+        needed.append(Capability.BEAM_SHIFT)
+        if settings.descan:
+            needed += [Capability(name) for name in settings.descan_pair]
+    if settings.speed_deg_per_s is not None:
+        needed.append(Capability.ROTATION_SPEED)
+    lacking = [one.value for one in needed if one not in microscope.capabilities]
+    if lacking:
+        raise Unsupported(
+            f"microscope {microscope.name}",
+            f"no {', no '.join(lacking)}",
+            "what this rotation needs",
+            "change the rotation's settings, or use another instrument",
+        )
+
+
+@dataclass(frozen=True)
+class _Stopped(Exception):
+    """A rule ended the series."""
+
+    abort: Abort
+
+
+class _Rotation:
+    """One rotation under way."""
+
+    def __init__(
+        self,
+        microscope: Microscope,
+        camera: Camera,
+        clock: Clock,
+        settings: RotationSettings,
+        calibrations: CalibrationSet,
+        sink: Sink,
+        valid: NDArray[np.bool_] | None,
+        fitness: Fitness,
+    ) -> None:
+        self.scope, self.camera, self.clock = microscope, camera, clock
+        self.settings, self.sink = settings, sink
+        self.valid = np.ones(camera.shape, bool) if valid is None else valid
+        self.follows = settings.tracking != "none"
+        self.found: dict[DeflectorName, tuple[float, float]] = {}
+        self.focus = microscope.lenses["diffraction_focus"] if settings.image_interval else None
+        self.focused_um = self.focus.get() if self.focus else 0.0
+        if self.follows:
+            self._prepare_to_follow(calibrations, fitness)
+        self.descan = self._new_descan(calibrations)
+        self.beam_um = np.zeros(2)
+        self.tracker: Tracker = new_tracker(settings, 0.0)
+        self.pace: Pace | None = None
+        self.sighting: Sighting | None = None
+        self.line = AlphaLine()
+        self.watched = Watched(math.nan)
+        self.exposures: list[tuple[int, float, float]] = []
+        self.n_tracking = 0
+
+    # --- preparation ----------------------------------------------------------------------
+
+    def _prepare_to_follow(self, calibrations: CalibrationSet, fitness: Fitness) -> None:
+        s = self.settings
+        pair = s.descan_pair if s.descan else ()
+        wanted = [calibrations.get("stage", "imaging"), calibrations.get("beam_shift", "imaging")]
+        wanted += [calibrations.get(name, "defocused") for name in ("beam_shift", *pair)]
+        wanted += [calibrations.get(name, "focused") for name in ("beam_shift", *pair)]
+        camera_length, now = self.scope.camera_length_mm(), datetime.now(UTC)
+        for one in wanted:
+            refuse_if_unfit(
+                one,
+                instrument=self.scope.name,
+                now=now,
+                camera_length_mm=camera_length,
+                defocus_um=s.tracking_defocus_um,
+                fitness=fitness,
+            )
+        for name in ("beam_shift", *pair):
+            self.found[name] = self.scope.deflectors[name].get()
+        self.um_per_unit = specimen_um_per_unit(wanted[0].px_per_unit, wanted[1].px_per_unit)
+        self.um_per_px = self.um_per_unit @ np.linalg.inv(wanted[2].px_per_unit)
+
+    def _new_descan(self, calibrations: CalibrationSet) -> Descan | None:
+        if not (self.follows and self.settings.descan):
+            return None
+        pair = self.settings.descan_pair
+        return Descan(
+            DescanSolve.from_calibrations(calibrations, pair),
+            np.array(self.found["beam_shift"]),
+            (np.array(self.found[pair[0]]), np.array(self.found[pair[1]])),
+            self.settings.descan_gain,
+        )
+
+    @contextmanager
+    def put_back(self) -> Iterator[None]:
+        """Stop the stage and restore focus and deflectors, whatever happens."""
+        try:
+            yield
+        finally:
+            try:
+                self.scope.stage.stop()
+            finally:
+                if self.focus is not None:
+                    self.focus.set(self.focused_um)
+                for name, xy in self.found.items():
+                    self.scope.deflectors[name].set(xy)
+
+    # --- the series -----------------------------------------------------------------------
+
+    def collect(self) -> RotationRecord:
+        """The whole series."""
+        s, stage = self.settings, self.scope.stage
+        start = stage.position().alpha_deg
+        target = s.target_deg(start)
+        sign = 1.0 if target > start else -1.0
+        speed = s.speed_deg_per_s
+        self.tracker = new_tracker(s, start)
+        self.line = AlphaLine(asked_deg_per_s=None if speed is None else sign * speed)
+        abort, ended = None, f"the end of the range, {target:g} deg"
+        try:
+            if s.image_interval:
+                self._centre(start)
+            began = self.clock.now()
+            stage.start_move(alpha_deg=target, speed_deg_per_s=speed)
+            self.clock.sleep(RAMP_S)
+            self._read_stage()
+            if speed is None:  # two read-outs make a line
+                self.clock.sleep(1.0)
+                self._read_stage()
+            self._rotate(target, sign, began)
+        except _Stopped as stopped:
+            abort, ended = stopped.abort, f"{stopped.abort.rule}: {stopped.abort.reason}"
+            self.decide("abort", rule=abort.rule, reason=abort.reason, **abort.numbers)
+        finally:
+            stage.stop()
+        known = bool(self.line.times_s)
+        frames = tuple(
+            FrameAngles(number, self.line.at(begin), self.line.at(end))
+            for number, begin, end in self.exposures
+        )
+        record = RotationRecord(
+            complete=abort is None,
+            reason=ended,
+            abort=abort,
+            alpha_start_deg=frames[0].alpha_start_deg if frames else start,
+            alpha_end_deg=frames[-1].alpha_end_deg if frames else start,
+            alpha_target_deg=target,
+            frames=frames,
+            n_tracking=self.n_tracking,
+            speed_deg_per_s=self.line.speed_deg_per_s if known else math.nan,
+            alpha_rms_deg=self.line.rms_deg,
+        )
+        self.decide(
+            "rotation ended",
+            reason=ended,
+            range_deg=record.range_deg,
+            speed_deg_per_s=record.speed_deg_per_s,
+            alpha_rms_deg=record.alpha_rms_deg,
+        )
+        return record
+
+    def _rotate(self, target: float, sign: float, began: float) -> None:
+        s, number, since = self.settings, 0, 0
+        read_at = self.clock.now()
+        while True:
+            end = self.clock.now() + s.exposure_s
+            if sign * (self.line.at(end) - target) > 0:
+                return
+            number, since = number + 1, since + 1
+            self.watched = replace(self.watched, elapsed_s=self.clock.now() - began)
+            self._stop_if(first_abort(s.abort, self.watched))
+            if self.pace is not None and self.pace.every and since >= self.pace.every:
+                since = 0
+                self._track(number)
+                if self.clock.now() - read_at >= s.stage_read_s:
+                    self._read_stage()
+                    read_at = self.clock.now()
+            else:
+                self._aim(self.line.at(self.clock.now() + s.exposure_s / 2))
+                self._frame(number)
+                if self.pace is None and self.clock.now() - read_at >= s.stage_read_s:
+                    self._read_stage()
+                    read_at = self.clock.now()
+
+    def _frame(self, number: int) -> None:
+        exposure = self.camera.expose(self.settings.exposure_s)
+        self.exposures.append((number, exposure.started_s, exposure.ended_s))
+        self.sink.frame(
+            number, exposure, self.line.at(exposure.started_s), self.line.at(exposure.ended_s)
+        )
+        if self.descan is None:
+            return
+        at = pattern_centre(exposure.counts, self.valid, self.descan.pattern_px)
+        if at is None:
+            return
+        descan, off = self.descan.pattern_seen(at)
+        if self.descan.pattern_px is None or np.hypot(*off) > STILL_PX:
+            self.descan = descan
+            self._set_pair()
+
+    def _centre(self, alpha: float) -> None:
+        """Bring the beam onto the crystal before the rotation, and set the references."""
+        for attempt in range(CENTRINGS):
+            sighting, _ = self._look(0, alpha, alpha)
+            if sighting.disc is None:
+                raise _Stopped(Abort("beam lost", "no disc in the image at rest"))
+            if not sighting.found and self.follows:
+                raise _Stopped(Abort("crystal lost", "not seen in the image at rest"))
+            self.watched = replace(self.watched, variance=sighting.variance)
+            self.pace = Pace(
+                self.settings.image_interval,
+                self.settings.robust,
+                sighting.variance,
+                sighting.mean,
+            )
+            if not self._aim(alpha) or attempt == CENTRINGS - 1:
+                return
+
+    def _track(self, number: int) -> None:
+        assert self.pace is not None  # there is one as soon as images are taken
+        sighting, verdict = self._look(number, None, None)
+        w = self.watched
+        dark = sighting.disc is None
+        self.watched = replace(
+            w,
+            dark=w.dark + 1 if dark else 0,
+            lost=0 if dark else w.lost + 1 if not sighting.found else 0,
+        )
+        pace = self.pace.after(sighting, verdict)
+        if pace.every != self.pace.every or pace.why != self.pace.why:
+            self.decide("image interval", interval=pace.every, robust=pace.robust, why=pace.why)
+        self.pace = pace
+        self._stop_if(first_abort(self.settings.abort, self.watched, sighting))
+
+    def _look(
+        self, number: int, alpha_start: float | None, alpha_end: float | None
+    ) -> tuple[Sighting, Verdict | None]:
+        """Take a defocused image, say where the crystal is, and learn from it."""
+        s = self.settings
+        if alpha_start is None:
+            self._aim(self.line.at(self.clock.now() + s.tracking_exposure_s))
+        with self._defocused():
+            exposure = self.camera.expose(s.tracking_exposure_s)
+        self.n_tracking += 1
+        start = self.line.at(exposure.started_s) if alpha_start is None else alpha_start
+        end = self.line.at(exposure.ended_s) if alpha_end is None else alpha_end
+        self.sink.tracking(number, exposure, start, end)
+        if s.recognition == "published":
+            sighting = sight_crystal_as_published(exposure.counts, self.valid)
+        else:
+            shadow = self.sighting.shadow if self.sighting else None
+            sighting = sight_crystal(exposure.counts, self.valid, shadow)
+        self.sighting = sighting
+        verdict = None
+        alpha = 0.5 * (start + end)
+        if sighting.found and self.follows:
+            seen = Observation(
+                alpha,
+                self.beam_um,
+                self.um_per_px @ sighting.offset_px,
+                sighting.sigma_px * float(np.linalg.norm(self.um_per_px, 2)),
+            )
+            self.tracker, verdict = self.tracker.observed(seen)
+        displaced = None
+        if self.descan is not None and sighting.disc is not None:
+            self.descan, displaced = self.descan.disc_seen(sighting.disc.centre_px)
+            self._set_pair()
+        self.decide(
+            "sighting",
+            number=number,
+            alpha_deg=alpha,
+            found=sighting.found,
+            offset_px=_plain(sighting.offset_px),
+            sigma_px=sighting.sigma_px,
+            confidence=sighting.confidence,
+            variance=sighting.variance,
+            disc_px=_plain(sighting.disc.centre_px) if sighting.disc else None,
+            radius_px=sighting.disc.radius_px if sighting.disc else None,
+            disc_displaced_px=None if displaced is None else _plain(displaced),
+            verdict=None if verdict is None else asdict(verdict),
+        )
+        return sighting, verdict
+
+    @contextmanager
+    def _defocused(self) -> Iterator[None]:
+        assert self.focus is not None  # images are only taken where there is one
+        s = self.settings
+        self.focus.set(self.focused_um + s.tracking_defocus_um)
+        self.clock.sleep(s.settling_s)
+        try:
+            yield
+        finally:
+            self.focus.set(self.focused_um)
+        self.clock.sleep(s.settling_s)
+
+    # --- deflectors and stage -------------------------------------------------------------
+
+    def _aim(self, alpha: float) -> bool:
+        """Move the beam to where the crystal is expected, if that is worth it; whether it was."""
+        if not self.follows:
+            return False
+        target = self.tracker.beam_um(alpha)
+        way = float(np.hypot(*(target - self.beam_um)))
+        if way <= self.settings.deadband_um:
+            return False
+        self.beam_um = target
+        self._set("beam_shift", self._beam())
+        self._set_pair()
+        self.decide(
+            "beam moved",
+            alpha_deg=alpha,
+            by_um=way,
+            to_um=_plain(target),
+            sigma_um=self.tracker.sigma_um(alpha),
+            tracker=self.tracker.name,
+        )
+        return True
+
+    def _beam(self) -> Floats:
+        shift = np.linalg.solve(self.um_per_unit, self.beam_um)
+        return np.asarray(self.found["beam_shift"] + shift, float)
+
+    def _set_pair(self) -> None:
+        if self.descan is not None:
+            for name, xy in zip(
+                self.settings.descan_pair, self.descan.settings(self._beam()), strict=True
+            ):
+                self._set(name, xy)
+
+    def _set(self, name: DeflectorName, xy: Floats) -> None:
+        deflector = self.scope.deflectors[name]
+        self._stop_if(near_limit(name, xy, deflector.limits, self.settings.abort.deflector_margin))
+        try:
+            deflector.set((float(xy[0]), float(xy[1])))
+        except LimitExceeded as error:
+            raise _Stopped(Abort("deflector limit", str(error))) from None
+
+    def _read_stage(self) -> None:
+        """One read-out; it counts for the middle of the call."""
+        before = self.clock.now()
+        alpha = self.scope.stage.position().alpha_deg
+        at = 0.5 * (before + self.clock.now())
+        known = len(self.line.times_s) >= (1 if self.line.asked_deg_per_s else 2)
+        off = alpha - self.line.at(at) if known else 0.0
+        self.watched = replace(self.watched, off_line_deg=off)
+        if abs(off) <= self.settings.abort.off_line_deg:
+            self.line = self.line.read(at, alpha)
+        self.decide("stage read", t_s=at, alpha_deg=alpha, off_line_deg=off)
+
+    def _stop_if(self, abort: Abort | None) -> None:
+        if abort is not None:
+            raise _Stopped(abort)
+
+    def decide(self, what: str, **numbers: Any) -> None:
+        """Tell the sink."""
+        self.sink.decision({"decision": what, "t_s": self.clock.now(), **numbers})
+
+
+def _plain(values: Floats) -> list[float | None]:
+    return [float(v) if np.isfinite(v) else None for v in values]

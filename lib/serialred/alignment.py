@@ -1,0 +1,89 @@
+"""Where each focused pattern lies, to a small fraction of a pixel.
+
+What descan leaves changes in steps, each time the deflectors are set: a smooth track of the beam
+(`lib.reduction.beam_centre.track_beam`) would blur them. So every frame has a centre of its own,
+found where it is expected, and only the frames on which the direct beam is not seen are bridged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..reduction.beam_centre import centroid_above, find_beam
+
+Floats = NDArray[np.float64]
+Image = NDArray[Any]
+
+HALF_PX, FRACTION = 10, 0.35
+# A centre farther than this from its neighbours' median is a reflection, not the beam.
+TOLERANCE_PX = 6.0
+
+
+@dataclass(frozen=True)
+class PatternCentres:
+    """Centres of a series.
+
+    Attributes
+    ----------
+    centres_px : (n, 2) (row, column).
+    seen : (n,) False where a centre was bridged.
+    """
+
+    centres_px: Floats
+    seen: NDArray[np.bool_]
+
+    def offsets_px(self) -> Floats:
+        """(n, 2) by which each frame is displaced from their median."""
+        offsets: Floats = self.centres_px - np.median(self.centres_px[self.seen], axis=0)
+        return offsets
+
+
+def pattern_centre(
+    frame: Image, valid: NDArray[np.bool_], expected_px: ArrayLike | None = None
+) -> Floats | None:
+    """(2,) (row, column) of the direct beam on a frame; None if it is not there.
+
+    Parameters
+    ----------
+    expected_px : (2,) where it is looked for; anywhere if None.
+    """
+    image = np.ascontiguousarray(frame, np.float32)
+    if expected_px is None:
+        row, column = find_beam(image, valid)
+        top = 1.0 if np.isfinite(row) else 0.0
+    else:
+        row, column = (float(v) for v in np.asarray(expected_px, float))
+        everything = np.ones_like(valid)  # the beam may sit on the cross
+        top = 0.0
+        for _ in range(3):
+            before = row, column
+            row, column, top = centroid_above(image, everything, row, column, HALF_PX, FRACTION)
+            if not top > 0 or np.hypot(row - before[0], column - before[1]) < 0.01:
+                break
+    return np.array([row, column]) if top > 0 and np.isfinite(row + column) else None
+
+
+def pattern_centres(
+    frames: Iterable[Image], valid: NDArray[np.bool_], tolerance_px: float = TOLERANCE_PX
+) -> PatternCentres:
+    """Centres of all frames of a series."""
+    found = [pattern_centre(frame, valid) for frame in frames]
+    measured = np.array([np.full(2, np.nan) if one is None else one for one in found])
+    seen = np.isfinite(measured).all(axis=1)
+    if seen.any():
+        middle = np.median(measured[seen], axis=0)
+        index = np.arange(len(measured))
+        for k in index[seen]:
+            near = measured[max(k - 5, 0) : k + 6][seen[max(k - 5, 0) : k + 6]]
+            about = np.median(near, axis=0) if len(near) >= 3 else middle
+            if np.linalg.norm(measured[k] - about) > tolerance_px:
+                seen[k] = False
+        if seen.any():
+            for axis in (0, 1):
+                measured[~seen, axis] = np.interp(index[~seen], index[seen], measured[seen, axis])
+    return PatternCentres(measured, seen)
