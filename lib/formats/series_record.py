@@ -29,6 +29,8 @@ def read_series_record(path: Path) -> Sidecar:
             elif line.get("event") == "exposure" and line.get("role") == "diffraction":
                 start, end = float(line["alpha_start_deg"]), float(line["alpha_end_deg"])
                 angles[int(line["number"])] = (start, end - start)
+            elif line.get("event") == "angles":  # by the read-outs of the whole rotation
+                angles |= {int(n): (float(a), float(b) - float(a)) for n, a, b in line["frames"]}
             elif line.get("event") == "exposure" and line.get("role") == "tracking":
                 tracking.append(int(line["number"]))
         except (KeyError, TypeError, ValueError) as error:

@@ -50,6 +50,16 @@ def test_reads_back_with_the_measured_angles(tmp_path):
     assert np.array_equal(series.frames[0].compute(), first)
 
 
+def test_angles_by_all_read_outs_replace_those_known_at_the_time(tmp_path):
+    folder = write(tmp_path / "x", close=False)
+    with (folder / RECORD).open("a") as file:
+        better = [[n, start + 0.01, start + 0.01 - 0.48] for n, start in STARTS.items()]
+        file.write(json.dumps({"event": "angles", "frames": better}) + "\n")
+    series = read_series(folder)
+    np.testing.assert_allclose(series.angle_start_deg, np.array(list(STARTS.values())) + 0.01)
+    np.testing.assert_allclose(series.angle_width_deg, -0.48)
+
+
 def test_a_person_may_correct_the_angles(tmp_path):
     folder = write(tmp_path / "x")
     series = read_series(folder, overrides=SeriesOverrides(oscillation_deg=-0.5, start_deg=3.0))

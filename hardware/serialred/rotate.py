@@ -1,0 +1,74 @@
+"""A rotation series of the crystal in the beam, into its folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...lib.serialred.record import TRACKING, SeriesFolder
+from ..protocols import Exposure
+from ..rotation import RotationRecord, collect_rotation
+from .station import Station
+
+
+class FolderSink:
+    """Hands what a rotation yields to the folder of its series."""
+
+    def __init__(self, station: Station, series: SeriesFolder) -> None:
+        self.station, self.series = station, series
+
+    def frame(
+        self, number: int, exposure: Exposure, alpha_start_deg: float, alpha_end_deg: float
+    ) -> None:
+        """A diffraction frame."""
+        self.station.refuse_wrong_shape(exposure)
+        self.series.frame(
+            number,
+            exposure.counts,
+            alpha_start_deg,
+            alpha_end_deg,
+            exposure.exposure_s,
+            t_s=exposure.started_s,
+        )
+
+    def tracking(
+        self, number: int, exposure: Exposure, alpha_start_deg: float, alpha_end_deg: float
+    ) -> None:
+        """A defocused image; those before the rotation have number 0."""
+        self.station.refuse_wrong_shape(exposure)
+        self.series.image(
+            TRACKING,
+            f"{number:05d}-{exposure.number:07d}",
+            exposure.counts,
+            role="tracking",
+            number=number,
+            t_s=exposure.started_s,
+            exposure_s=exposure.exposure_s,
+            alpha_start_deg=alpha_start_deg,
+            alpha_end_deg=alpha_end_deg,
+        )
+
+    def decision(self, what: dict[str, Any]) -> None:
+        """What was decided, with its numbers."""
+        self.series.line("decision", **what)
+
+
+def rotate(station: Station, series: SeriesFolder) -> RotationRecord:
+    """Collect a series with the beam on; its last line has the angles by all read-outs."""
+    lab = station.lab
+    with station.lit():
+        record = collect_rotation(
+            lab.microscope,
+            lab.camera,
+            lab.clock,
+            station.session.rotation,
+            station.calibrations,
+            FolderSink(station, series),
+            valid=station.valid,
+        )
+    series.line(
+        "angles",
+        frames=[(one.number, one.alpha_start_deg, one.alpha_end_deg) for one in record.frames],
+        speed_deg_per_s=record.speed_deg_per_s,
+        rms_deg=record.alpha_rms_deg,
+    )
+    return record
