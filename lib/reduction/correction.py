@@ -86,9 +86,15 @@ def correct(
         f"intensities obey Laue class {verdict.laue_class}: {verdict.n_seen} of "
         f"{len(verdict.seen)} rotations of the {bravais} lattice seen"
     )
+    if not clean.any():
+        note = (
+            f"none of {len(r)} reflections can be compared with another: all overlap, have no "
+            "background, or were recorded by less than 70 %"
+        )
     group = statistics.equivalents(r.hkl, verdict.operators)
-    # near the axis the Lorentz factor is large and so is its error: that is no scale
-    steady = clean & (r.d_A > _MIN_ZETA * r.lorentz)
+    # near the axis the Lorentz factor is large and so is its error: that is no scale; nor are
+    # saturated reflections, the strongest there are, known from their flanks alone
+    steady = clean & (r.d_A > _MIN_ZETA * r.lorentz) & ~r.has(Flag.SATURATED)
     scale = smooth_scale(
         group[steady], r.frame[steady], r.intensity[steady], r.sigma[steady], n_frames, range_deg
     )

@@ -18,10 +18,12 @@ from ..series import RotationSeries
 from .config import ReductionConfig
 from .correction import Corrected, correct
 from .find_lattices import indexed_by, strongest
-from .integration import REACH, Integrated, RockingCurve, integrate
+from .integration import REACH, BoxCentres, Integrated, box_centres, integrate
+from .model import Model
 from .prediction import Predictions, at_frames, crossing_frames, predict
-from .refinement import TRICLINIC_STRAINS, Model, Refined, refine
-from .result import Lattice
+from .refinement import TRICLINIC_STRAINS, Refined, refine
+from .result import Flag, Lattice, Reflections
+from .rocking import RockingCurve
 from .shoeboxes import ShoeboxCutter, Slices, place_slices, plan_slices
 from .solve_lattice import ChosenLattice, assign_indices, choose_symmetry, refinable
 from .spot_finding import Spots
@@ -39,9 +41,10 @@ class LatticePlan:
     ----------
     chosen : the lattice and its model.
     offered : spots it was found in; `own` those it indexes.
-    predictions, slices : its reflections and their shoeboxes.
+    predictions, slices, centre : its reflections, their shoeboxes and where those are.
     rocking : first guess of the rocking width.
     core_px : radius of the summation area.
+    shape : (rows, columns) of the detector.
     """
 
     chosen: ChosenLattice
@@ -49,8 +52,10 @@ class LatticePlan:
     own: Spots
     predictions: Predictions
     slices: Slices
+    centre: BoxCentres
     rocking: RockingCurve
     core_px: float
+    shape: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,10 @@ def plan_lattice(
         model, predictions, rocking.sigma(predictions.length), ~blank,
         half=int(np.ceil(core)) + 3, reach=REACH,
     )  # fmt: skip
+    centre = box_centres(slices)
     return LatticePlan(
-        chosen, offered, own, predictions, slices, rocking, core
-    )  # fmt: skip
+        chosen, offered, own, predictions, slices, centre, rocking, core, series.shape
+    )
 
 
 def cut_shoeboxes(
@@ -161,7 +167,9 @@ def _integrate(
     n_frames = len(model.beam_track_px)
     predictions = moved(model, predictions)
     place_slices(plan.slices, model, predictions)
-    integrated = integrate(model, predictions, plan.slices, plan.rocking, plan.core_px, n_frames)
+    integrated = integrate(
+        model, predictions, plan.slices, plan.centre, plan.rocking, plan.core_px, n_frames
+    )
     refined = chosen.solution.refined
     if len(integrated.observations.frame) >= 50:
         free, priors = refinable(chosen.bravais, chosen.lens, chosen.cell_known)
@@ -177,11 +185,26 @@ def _integrate(
         predictions = moved(model, predictions)
         place_slices(plan.slices, model, predictions)
         integrated = integrate(
-            model, predictions, plan.slices, integrated.rocking, plan.core_px, n_frames
+            model,
+            predictions,
+            plan.slices,
+            plan.centre,
+            integrated.rocking,
+            plan.core_px,
+            n_frames,
         )
     range_deg = abs(model.angle_step_deg) * n_frames
-    corrected = correct(integrated.reflections, chosen.bravais, n_frames, range_deg)
+    reflections = _edges_flagged(integrated.reflections, plan.core_px, plan.shape)
+    corrected = correct(reflections, chosen.bravais, n_frames, range_deg)
     return IntegratedLattice(plan, chosen, refined, integrated, corrected, ())
+
+
+def _edges_flagged(r: Reflections, core_px: float, shape: tuple[int, int]) -> Reflections:
+    """The same reflections, those whose spot leaves the detector flagged."""
+    rows, columns = shape
+    inside = np.minimum.reduce([r.row, rows - 1 - r.row, r.column, columns - 1 - r.column])
+    edge = np.where(inside < core_px - 0.5, np.uint32(Flag.EDGE), np.uint32(0))
+    return replace(r, flags=r.flags | edge)
 
 
 def _drift_knots(n_observations: int, n_frames: int) -> int:

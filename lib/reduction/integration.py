@@ -7,20 +7,24 @@ at unit speed: counts times the speed of the excitation error (the Lorentz facto
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from . import profiles
+from .background import Backgrounds, fit_backgrounds
+from .model import Model
 from .prediction import Predictions
-from .profiles import SpotProfile
-from .refinement import Model, Observations
+from .profiles import SliceSums, SpotProfile
+from .residuals import Observations
 from .result import Flag, Reflections
+from .rocking import RockingCurve, fit_rocking
 from .shoeboxes import Slices
 
 Floats = NDArray[np.float64]
+BoxCentres = tuple[Floats, Floats]
+_Pixels = tuple[NDArray[np.float32], NDArray[np.uint8], Floats, Floats]
 
 # Rocking curves are followed to this many standard deviations: 99.7 % of a Gaussian.
 REACH = 3.0
@@ -28,53 +32,17 @@ REACH = 3.0
 _PROFILE_ERROR = 0.03
 # Nor does a slice of which masks and neighbours leave less than this.
 _MIN_SEEN = 0.7
+# The flanks of a saturated spot are strong enough to tell its top.
+_MIN_SEEN_SATURATED = 0.3
 # A slice shares its core with another reflection where more than this part of it is common.
 _SHARED = 0.1
+# A background is no plane where it falls short of it by so many times its counting error: in the
+# halo of the direct beam.
+_UNEVEN = 2.5
 # Less of a rocking curve than this says too little about the whole.
 _MIN_PARTIALITY = 0.2
-
-
-@dataclass(frozen=True)
-class RockingCurve:
-    """Width of the rocking curve: sigma^2 = size^2 + (eta |g|)^2, in the excitation error.
-
-    Attributes
-    ----------
-    size_per_A : part that does not grow with |g| (thickness, beam divergence).
-    eta_rad : mosaic spread.
-    """
-
-    size_per_A: float = 2e-3
-    eta_rad: float = 2e-3
-
-    def sigma(self, length: Floats) -> Floats:
-        """(n,) standard deviation in 1/Å at |g| = length."""
-        return np.hypot(self.size_per_A, self.eta_rad * np.asarray(length, float))
-
-    @classmethod
-    def fit(cls, length: Floats, sigma: Floats, weight: Floats) -> RockingCurve | None:
-        """Robust fit to observed widths, or None with fewer than 10."""
-        good = np.isfinite(sigma) & (sigma > 0)
-        if good.sum() < 10:
-            return None
-        g2, s2, w = length[good] ** 2, sigma[good] ** 2, weight[good]
-        size2, eta2 = float(np.median(s2)), 0.0
-        keep = np.ones(len(g2), bool)
-        for _ in range(5):
-            design = np.stack([np.ones(keep.sum()), g2[keep]], axis=1)
-            # relative errors: a width is known to a fraction of itself
-            expected = np.maximum(size2 + eta2 * g2[keep], 1e-12)
-            v = np.sqrt(w[keep]) / expected
-            size2, eta2 = np.linalg.lstsq(design * v[:, None], s2[keep] * v, rcond=None)[0]
-            if eta2 < 0:
-                size2, eta2 = float(np.average(s2[keep], weights=v**2)), 0.0
-            elif size2 < 0:
-                size2, eta2 = 0.0, float(np.average(s2[keep] / g2[keep], weights=w[keep]))
-            ratio = s2 / np.maximum(size2 + eta2 * g2, 1e-12)
-            keep = (ratio > 0.15) & (ratio < 4.0)
-            if keep.sum() < 10:
-                return None
-        return cls(float(np.sqrt(max(size2, 1e-10))), float(np.sqrt(max(eta2, 0.0))))
+# Slices that fit as well as they should, which each rocking curve is taken to have besides its own.
+_USUAL_FREEDOM = 4.0
 
 
 @dataclass(frozen=True)
@@ -99,21 +67,19 @@ class Integrated:
     profile_ratio: Floats
 
 
-def gaussian_profile(sigma_px: float, half: int, core_px: float) -> SpotProfile:
-    """A round Gaussian spot, for want of strong ones to learn from."""
-    k = 2 * (half + 1) * profiles.OVERSAMPLING + 1
-    offset = (np.arange(k) - k // 2) / profiles.OVERSAMPLING
-    r2 = offset[:, None] ** 2 + offset[None, :] ** 2
-    table = np.exp(-0.5 * r2 / sigma_px**2)
-    table /= table.sum() / profiles.OVERSAMPLING**2
-    core = float(table[r2 <= core_px**2].sum() / profiles.OVERSAMPLING**2)
-    return SpotProfile(table, core_px, core)
+def box_centres(slices: Slices) -> BoxCentres:
+    """(row, column), (m,) each: the pixel in the middle of each box, of slices just planned.
+
+    Predicted positions move as the model is refined; boxes stay where they were cut.
+    """
+    return np.round(slices.row), np.round(slices.column)
 
 
 def integrate(
     model: Model,
     predictions: Predictions,
     slices: Slices,
+    centre: BoxCentres,
     rocking: RockingCurve,
     core_px: float,
     n_frames: int,
@@ -123,34 +89,46 @@ def integrate(
     Parameters
     ----------
     model, predictions, slices : where the reflections are, and their pixels.
+    centre : `box_centres` of the slices as they were cut.
     rocking : first guess of the width; refined here.
     core_px : radius of the summation area.
     n_frames : frames in the series.
     """
-    measured = np.empty((len(slices), 9))
-    profiles.measure_slices(
-        slices.boxes, slices.crowd, slices.row, slices.column, core_px, measured
-    )
-    clean = (measured[:, 5] == 0) & ~slices.saturated & ~slices.masked
-    significance = measured[:, 3] / np.sqrt(np.maximum(measured[:, 4], 1e-9))
-    strong_slice = clean & (significance > 10) & np.isfinite(significance)
+    pixels = (slices.boxes, slices.crowd, centre[0] - slices.row, centre[1] - slices.column)
+    region = profiles.regions(slices.row, slices.column)
+    background = fit_backgrounds(*pixels, slices.reflection, core_px)
+    sums = profiles.sum_slices(*pixels, background, core_px)
+    clean = (sums.lost == 0) & ~slices.saturated & ~slices.masked & np.isfinite(sums.total)
+    significance = sums.total / np.sqrt(np.maximum(sums.variance, 1e-9))
+    strong_slice = clean & (significance > 10)
     if strong_slice.sum() < 50:
-        strong_slice = clean & (significance > 5) & np.isfinite(significance)
+        strong_slice = clean & (significance > 5)
     profile = profiles.learn_spot_profile(
-        slices.boxes, slices.crowd, slices.row, slices.column, measured, strong_slice, core_px
-    ) or gaussian_profile(core_px / 2.5, slices.half, core_px)
-    value, variance = _slice_intensities(slices, measured, clean, profile)
-    _uncover_lost(predictions, slices, measured, profile, rocking, value, variance)
+        *pixels, background, sums, strong_slice, region, core_px
+    ) or profiles.gaussian_profile(core_px / 2.5, slices.half, core_px, int(region.max()) + 1)
+    seen = _slice_intensities(slices, pixels, background, sums, clean, profile, region)
+    expected = _expected(predictions, slices, rocking)
+    _uncover_lost(
+        len(predictions), slices, pixels, background, sums, profile, region, expected, seen
+    )  # fmt: skip
 
-    rocking = _learn_rocking(predictions, slices, value, variance, rocking)
+    which, n = slices.reflection, len(predictions)
+    rocking = _learn_rocking(predictions, slices, seen, rocking)
     sigma = rocking.sigma(predictions.length)
-    scale = np.ones(len(slices))
+    expected = _expected(predictions, slices, rocking)
+    # an error that all slices share goes with (sum p)^2 / sum p^2 in the fit of I p
+    alike = np.bincount(which, expected, n) ** 2 / np.maximum(
+        np.bincount(which, expected**2, n), 1e-12
+    )
+    variance = seen.variance + seen.lever**2 * (
+        background.own_variance + alike[which] * background.shared_variance
+    )
     prior_shift, prior_width = 0.4 * float(np.median(sigma)), 0.3
     for _ in range(2):
         fitted = np.empty((len(predictions), 10))
-        profiles.fit_rocking(
-            slices.start, slices.excitation_low, slices.excitation_high, value, variance,
-            scale, sigma, prior_shift, prior_width, 5.0, fitted,
+        fit_rocking(
+            slices.start, slices.excitation_low, slices.excitation_high, seen.value, variance,
+            sigma, prior_shift, prior_width, 5.0, fitted,
         )  # fmt: skip
         strength = fitted[:, 0] / np.sqrt(fitted[:, 1])
         sure = (strength > 20) & (fitted[:, 4] > 0.95)
@@ -160,75 +138,98 @@ def integrate(
             )
             prior_width = float(np.clip(1.4826 * np.median(np.abs(fitted[sure, 3])), 0.03, 0.5))
     return _collect(
-        model, predictions, slices, measured, value, variance, fitted, rocking, profile, n_frames
-    )
+        model, predictions, slices, background, sums, seen, expected, fitted, rocking, profile,
+        n_frames,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _SliceIntensities:
+    """Electrons of each slice (m,), NaN where unknown; variance without the background's."""
+
+    value: Floats
+    variance: Floats
+    lever: Floats  # electrons that an electron per pixel more background takes off
 
 
 def _slice_intensities(
-    slices: Slices, measured: Floats, clean: NDArray[np.bool_], profile: SpotProfile
-) -> tuple[Floats, Floats]:
-    """Intensity and variance of each slice: the fit, or the sum where that is surer."""
-    fit = np.empty((len(slices), 3))
-    profiles.fit_slices(
-        slices.boxes, slices.crowd, slices.row, slices.column, measured, profile.table,
-        profile.core_px + 0.5, profiles.OVERSAMPLING, fit,
-    )  # fmt: skip
+    slices: Slices,
+    pixels: _Pixels,
+    background: Backgrounds,
+    sums: SliceSums,
+    clean: NDArray[np.bool_],
+    profile: SpotProfile,
+    region: NDArray[np.int64],
+) -> _SliceIntensities:
+    """Intensity of each slice: the fit, or the sum where that is surer."""
+    fit = profiles.fit_slices(*pixels, background, profile, region)
     # a slice whose visible pixels hold little of the profile says too little
-    fit[fit[:, 2] < _MIN_SEEN] = np.nan
-    fit_variance = fit[:, 1] + (_PROFILE_ERROR * fit[:, 0]) ** 2
-    total = measured[:, 3] / profile.core_fraction
-    total_variance = measured[:, 4] / profile.core_fraction**2
+    enough = np.where(slices.saturated, _MIN_SEEN_SATURATED, _MIN_SEEN)
+    fitted = np.where(fit.seen < enough, np.nan, fit.intensity)
+    # what the flanks tell of the top is the less certain the less they hold
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fit_variance = fit.variance + (_PROFILE_ERROR * fitted / np.minimum(fit.seen, 1)) ** 2
+    core = profile.core_fraction[region]
+    total, total_variance = sums.total / core, sums.variance / core**2
     use_sum = clean & (total_variance < fit_variance)
-    value = np.where(use_sum, total, fit[:, 0])
-    variance = np.where(use_sum, total_variance, fit_variance)
-    return value, variance
+    return _SliceIntensities(
+        np.where(use_sum, total, fitted),
+        np.where(use_sum, total_variance, fit_variance),
+        np.where(use_sum, sums.n_core / core, fit.lever),
+    )
+
+
+def _expected(predictions: Predictions, slices: Slices, rocking: RockingCurve) -> Floats:
+    """(m,) part of its reflection that each slice should hold."""
+    length = predictions.length[slices.reflection]
+    return rocking.swept(slices.excitation_low, slices.excitation_high, length)
 
 
 def _uncover_lost(
-    predictions: Predictions,
+    n: int,
     slices: Slices,
-    measured: Floats,
+    pixels: _Pixels,
+    background: Backgrounds,
+    sums: SliceSums,
     profile: SpotProfile,
-    rocking: RockingCurve,
-    value: Floats,
-    variance: Floats,
+    region: NDArray[np.int64],
+    expected: Floats,
+    seen: _SliceIntensities,
 ) -> None:
     """Give reflections that others cover all along the pixels they share, in place.
 
     They are listed, with what stands there, and flagged; one that is seen on some of its
     frames is not disturbed.
     """
-    which = slices.reflection
-    expected = _cdf(slices.excitation_high, rocking, predictions.length[which]) - _cdf(
-        slices.excitation_low, rocking, predictions.length[which]
-    )
-    seen = np.bincount(which, np.where(np.isfinite(value), expected, 0.0), len(predictions))
-    hidden = (seen < 0.5)[which] & ~np.isfinite(value) & (measured[:, 8] > _SHARED)
+    which, unknown = slices.reflection, ~np.isfinite(seen.value)
+    part = np.bincount(which, np.where(unknown, 0.0, expected), n)
+    hidden = (part < 0.5)[which] & unknown & (sums.shared > _SHARED)
     if not hidden.any():
         return
-    covered = np.empty((int(hidden.sum()), 3))
-    profiles.fit_slices(
-        slices.boxes[hidden], np.zeros_like(slices.crowd[hidden]), slices.row[hidden],
-        slices.column[hidden], measured[hidden], profile.table, profile.core_px + 0.5,
-        profiles.OVERSAMPLING, covered,
+    under = Backgrounds(**{f.name: getattr(background, f.name)[hidden] for f in fields(background)})
+    boxes, crowd, d_row, d_column = pixels
+    fit = profiles.fit_slices(
+        boxes[hidden], np.zeros_like(crowd[hidden]), d_row[hidden], d_column[hidden], under,
+        profile, region[hidden],
     )  # fmt: skip
-    covered[covered[:, 2] < _MIN_SEEN] = np.nan
-    value[hidden] = covered[:, 0]
-    variance[hidden] = covered[:, 1] + (_PROFILE_ERROR * covered[:, 0]) ** 2
+    enough = fit.seen >= _MIN_SEEN
+    seen.value[hidden] = np.where(enough, fit.intensity, np.nan)
+    seen.variance[hidden] = fit.variance + (_PROFILE_ERROR * fit.intensity) ** 2
+    seen.lever[hidden] = fit.lever
 
 
 def _learn_rocking(
-    predictions: Predictions, slices: Slices, value: Floats, variance: Floats, guess: RockingCurve
+    predictions: Predictions, slices: Slices, seen: _SliceIntensities, guess: RockingCurve
 ) -> RockingCurve:
     """Width of the rocking curves from the second moments of well-recorded reflections."""
     n = len(predictions)
-    good = np.isfinite(value)
-    v = np.where(good, value, 0.0)
+    good = np.isfinite(seen.value)
+    v = np.where(good, seen.value, 0.0)
     which = slices.reflection
     middle = 0.5 * (slices.excitation_low + slices.excitation_high)
     span = slices.excitation_high - slices.excitation_low
     total = np.bincount(which, v, n)
-    noise = np.sqrt(np.bincount(which, np.where(good, variance, 0.0), n))
+    noise = np.sqrt(np.bincount(which, np.where(good, seen.variance, 0.0), n))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(which, v * middle, n) / total
         second = np.bincount(which, v * (middle**2 + span**2 / 12), n) / total - mean**2
@@ -241,9 +242,9 @@ def _learn_rocking(
     high = np.full(n, -np.inf)
     np.minimum.at(low, which, slices.excitation_low)
     np.maximum.at(high, which, slices.excitation_high)
-    seen = (low < -1.8 * sigma) & (high > 1.8 * sigma) & (holes == 0) & (count >= 3)
+    whole = (low < -1.8 * sigma) & (high > 1.8 * sigma) & (holes == 0) & (count >= 3)
     resolved = width_of_frame < 2.5 * sigma
-    use = seen & resolved & (total > 15 * noise) & (second > 0)
+    use = whole & resolved & (total > 15 * noise) & (second > 0)
     # sweeping subtracts nothing: the frame's own width is in `second` and taken out here
     with np.errstate(invalid="ignore"):
         observed = np.sqrt(np.maximum(second - width_of_frame**2 / 6, 1e-12))
@@ -255,9 +256,10 @@ def _collect(
     model: Model,
     predictions: Predictions,
     slices: Slices,
-    measured: Floats,
-    value: Floats,
-    variance: Floats,
+    background: Backgrounds,
+    sums: SliceSums,
+    seen: _SliceIntensities,
+    expected: Floats,
     fitted: Floats,
     rocking: RockingCurve,
     profile: SpotProfile,
@@ -266,13 +268,22 @@ def _collect(
     """Turn fitted curves into reflections, observations and frame scales."""
     n = len(predictions)
     which = slices.reflection
-    good = np.isfinite(value)
-    swept_low = _cdf(slices.excitation_low, rocking, predictions.length[which])
-    swept_high = _cdf(slices.excitation_high, rocking, predictions.length[which])
-    expected = swept_high - swept_low
-    partiality = np.bincount(which, np.where(good, expected, 0.0), n)
-    total = np.bincount(which, np.where(good, value, 0.0), n)
-    total_variance = np.bincount(which, np.where(good, variance, 0.0), n)
+    good = np.isfinite(seen.value)
+
+    def add(values: Floats) -> Floats:
+        """Sum over the slices of each reflection that have an intensity."""
+        return np.asarray(np.bincount(which, np.where(good, values, 0.0), n), np.float64)
+
+    def mean(values: Floats) -> Floats:
+        """Mean over the slices of each reflection, as much of it as each should hold."""
+        everything = np.maximum(np.bincount(which, expected, n), 1e-9)
+        return np.asarray(np.bincount(which, values * expected, n) / everything, np.float64)
+
+    partiality = add(expected)
+    total = add(seen.value)
+    # the background's error that slices share adds up before it is squared
+    shared = add(seen.lever * np.sqrt(background.shared_variance)) ** 2
+    total_variance = add(seen.variance + seen.lever**2 * background.own_variance) + shared
     kept = np.flatnonzero(
         np.isfinite(fitted[:, 0]) & (partiality > _MIN_PARTIALITY) & (fitted[:, 1] > 0)
     )
@@ -281,7 +292,10 @@ def _collect(
         # where the whole curve was seen, adding it up needs no model of its shape
         summed = total / partiality
         summed_variance = total_variance / partiality**2
-        misfit = np.maximum(fitted[:, 5], 1.0)
+        # a few slices say little about their own fit: as if so many more had fitted
+        freedom = np.maximum(fitted[:, 6] - 1, 1)
+        misfit = (fitted[:, 5] * freedom + _USUAL_FREEDOM) / (freedom + _USUAL_FREEDOM)
+        misfit = np.maximum(misfit, 1.0)
         use_sum = (partiality > 0.97) & (summed_variance < var * misfit)
     intensity = np.where(use_sum, summed, intensity)
     var = np.where(use_sum, summed_variance, var * misfit)
@@ -293,21 +307,20 @@ def _collect(
 
     mark(slices.saturated, Flag.SATURATED)
     mark(slices.masked, Flag.MASKED)
-    mark(measured[:, 8] > _SHARED, Flag.OVERLAP)
-    mark(~np.isfinite(measured[:, 0]), Flag.BACKGROUND)
+    mark(sums.shared > _SHARED, Flag.OVERLAP)
+    mark(~np.isfinite(background.level), Flag.BACKGROUND)
     flags[partiality < 0.95] |= np.uint32(Flag.PARTIAL)
     flags[fitted[:, 9] > 6] |= np.uint32(Flag.MISFIT)
     rate = np.abs(predictions.rate)
     per_radian = rate / (np.deg2rad(abs(model.angle_step_deg)) * model.rotation_scale)
 
-    weight = np.where(good & (measured[:, 3] > 0) & np.isfinite(measured[:, 6]), measured[:, 3], 0)
+    weight = np.where(good & (sums.total > 0), sums.total, 0.0)
     weight_sum = np.bincount(which, weight, n)
     with np.errstate(invalid="ignore", divide="ignore"):
-        d_row = np.bincount(which, weight * np.nan_to_num(measured[:, 6]), n) / weight_sum
-        d_column = np.bincount(which, weight * np.nan_to_num(measured[:, 7]), n) / weight_sum
-        background = np.bincount(which, np.nan_to_num(measured[:, 0]) * expected, n) / np.maximum(
-            np.bincount(which, expected, n), 1e-9
-        )
+        d_row = np.bincount(which, weight * np.nan_to_num(sums.offset_row), n) / weight_sum
+        d_column = np.bincount(which, weight * np.nan_to_num(sums.offset_column), n) / weight_sum
+    uneven = mean(np.nan_to_num(background.unevenness, posinf=1e3))
+    flags[uneven > _UNEVEN] |= np.uint32(Flag.BACKGROUND)
     strength = intensity / np.sqrt(var)
     trusted = (strength > 5) & np.isfinite(d_row)
     reflections = Reflections(
@@ -316,7 +329,7 @@ def _collect(
         sigma_sum=np.sqrt(summed_variance) * per_radian,
         intensity=intensity * per_radian,
         sigma=np.sqrt(var) * per_radian,
-        background=background,
+        background=mean(np.nan_to_num(background.level)),
         frame=predictions.frame,
         angle_deg=model.angle_deg(predictions.frame),
         row=predictions.row,
@@ -331,13 +344,8 @@ def _collect(
     return Integrated(
         reflections[kept], kept, rocking, profile,
         _observations(predictions, fitted, strength, flags, d_row, d_column, kept),
-        _profile_ratios(slices, value, variance, fitted, expected, n_frames),
+        _profile_ratios(slices, seen, fitted, expected, n_frames),
     )  # fmt: skip
-
-
-def _cdf(excitation: Floats, rocking: RockingCurve, length: Floats) -> Floats:
-    cdf: Floats = ndtr(excitation / rocking.sigma(length))
-    return cdf
 
 
 def _observations(
@@ -370,14 +378,13 @@ def _observations(
 
 def _profile_ratios(
     slices: Slices,
-    value: Floats,
-    variance: Floats,
+    seen: _SliceIntensities,
     fitted: Floats,
     expected: Floats,
     n_frames: int,
 ) -> Floats:
     """Observed over expected intensity of the strong slices of each frame."""
-    which = slices.reflection
+    which, value, variance = slices.reflection, seen.value, seen.variance
     model_value = fitted[which, 0] * expected
     strong = (fitted[which, 0] > 15 * np.sqrt(fitted[which, 1])) & np.isfinite(value)
     strong &= (expected > 0.05) & (variance > 0)

@@ -1,423 +1,365 @@
-"""Spot and rocking-curve profiles, and the intensities they give.
+"""Spot profiles in the detector plane, and the intensities of single slices.
 
-In the detector plane each slice is fitted as ``c = b + I_f P`` with the learned spot profile P
-(Poisson weights, as Diamond (1969) Acta Cryst. A25, 43 and Kabsch (2010) Acta Cryst. D66, 133),
-saturated and masked pixels left out. Along the rotation, the slices of a reflection follow an
-exposure-averaged Gaussian in the excitation error of width ``sigma^2 = size^2 + (eta |g|)^2``;
-its intensity, its offset and its width are fitted together, the last two held by priors learned
-from the strong reflections, so that a reflection cut by the end of the series or by a blank
-frame carries the uncertainty of what was not seen.
+Each slice is fitted as ``c = b + I_f P`` with the learned spot profile P (Poisson weights, as
+Diamond (1969) Acta Cryst. A25, 43 and Kabsch (2010) Acta Cryst. D66, 133), saturated, masked and
+shared pixels left out.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .background import CLEAR_PX, Backgrounds
+
 Floats = NDArray[np.float64]
 
 # The profile is tabulated at this many points per pixel.
 OVERSAMPLING = 3
-# Real rocking curves follow a Gaussian to about this part of their top.
-SHAPE_ERROR = 0.15
+# A region's own profile weighs against the mean one like so many strong slices.
+_SLICES_OF_MEAN = 10.0
+# Below this many squared standard deviations a spot's own noise gets no say in its weights:
+# they would follow the noise.
+_WEAK = 25.0
 
 
 @dataclass(frozen=True)
 class SpotProfile:
-    """The mean spot about its predicted position.
+    """The mean spot about its predicted position, in each region of the detector.
 
     Attributes
     ----------
-    table : (k, k), fraction of the intensity per pixel at offsets `step * (i - k // 2)`.
+    table : (regions, k, k), fraction of the intensity per pixel at offsets
+        ``(i - k // 2) / OVERSAMPLING``.
     core_px : radius of the summation area.
-    core_fraction : part of the intensity inside it.
+    core_fraction : (regions,) part of the intensity inside it.
     """
 
     table: Floats
     core_px: float
-    core_fraction: float
+    core_fraction: Floats
 
 
-@numba.njit(cache=True, nogil=True)
-def _lookup(table: Floats, dr: float, dc: float, oversampling: int) -> float:
-    """Profile at an offset from the spot's centre, by bilinear interpolation."""
-    k = table.shape[0]
-    y = dr * oversampling + k // 2
-    x = dc * oversampling + k // 2
-    i, j = int(np.floor(y)), int(np.floor(x))
-    if i < 0 or j < 0 or i >= k - 1 or j >= k - 1:
-        return 0.0
-    fy, fx = y - i, x - j
-    return (
-        table[i, j] * (1 - fy) * (1 - fx)
-        + table[i + 1, j] * fy * (1 - fx)
-        + table[i, j + 1] * (1 - fy) * fx
-        + table[i + 1, j + 1] * fy * fx
-    )
+@dataclass(frozen=True)
+class SliceSums:
+    """What the core of each slice holds, without a profile.
+
+    Attributes
+    ----------
+    total : (m,) electrons above background.
+    variance : (m,) of it, by counting; that of the background is not in it.
+    n_core : (m,) pixels of the core that count.
+    lost : (m,) pixels of the core that are masked, saturated or shared.
+    offset_row, offset_column : (m,) centroid less prediction, px; NaN without intensity.
+    shared : (m,) part of the core that other reflections share.
+    """
+
+    total: Floats
+    variance: Floats
+    n_core: Floats
+    lost: Floats
+    offset_row: Floats
+    offset_column: Floats
+    shared: Floats
 
 
-@numba.njit(cache=True, nogil=True)
-def measure_slices(
+def sum_slices(
     boxes: NDArray[np.float32],
     crowd: NDArray[np.uint8],
-    row: Floats,
-    column: Floats,
+    d_row: Floats,
+    d_column: Floats,
+    background: Backgrounds,
+    core_px: float,
+) -> SliceSums:
+    """Sum the core of each slice above its background."""
+    out = np.empty((7, len(boxes)))
+    b = background
+    _sum_slices(
+        boxes, crowd, d_row, d_column, b.level, b.slope_row, b.slope_column, core_px, out
+    )  # fmt: skip
+    return SliceSums(*out)
+
+
+@numba.njit(cache=True, nogil=True)
+def _sum_slices(
+    boxes: NDArray[np.float32],
+    crowd: NDArray[np.uint8],
+    d_row: Floats,
+    d_column: Floats,
+    level: Floats,
+    slope_row: Floats,
+    slope_column: Floats,
     core_px: float,
     out: Floats,
 ) -> None:
-    """Background, summed counts and centroid of each slice.
-
-    out (m, 9): background per pixel, its variance, background pixels, core sum above
-    background, its variance, lost core pixels (masked, saturated or shared), the
-    background-subtracted centroid offsets (row, column) from the prediction, and the part of
-    the core that other reflections share.
-    """
     size = boxes.shape[1]
     half = size // 2
     core2 = core_px * core_px
-    clear2 = (core_px + 0.7) ** 2
-    values = np.empty(size * size)
     for m in range(len(boxes)):
-        dr0 = np.round(row[m]) - row[m] - half
-        dc0 = np.round(column[m]) - column[m] - half
-        n = 0
-        for i in range(size):
-            for j in range(size):
-                v = boxes[m, i, j]
-                d2 = (i + dr0) ** 2 + (j + dc0) ** 2
-                if d2 > clear2 and v == v and crowd[m, i, j] == 0:
-                    values[n] = v
-                    n += 1
-        if n >= 12:
-            mean = values[:n].mean()
-            for _ in range(2):
-                limit = mean + 3.0 * np.sqrt(max(mean, 0.3))
-                total, used = 0.0, 0
-                for i in range(n):
-                    if values[i] <= limit:
-                        total += values[i]
-                        used += 1
-                if used > 0:
-                    mean = total / used
-            background, variance = mean, max(mean, 0.05) / n
-        else:
-            background, variance = np.nan, np.nan
-        total, counts, lost, n_core, shared = 0.0, 0.0, 0, 0, 0
-        wr, wc, w = 0.0, 0.0, 0.0
-        for i in range(size):
-            for j in range(size):
+        dr0 = d_row[m] - half
+        dc0 = d_column[m] - half
+        total, counts, under, lost, n_core, shared = 0.0, 0.0, 0.0, 0, 0, 0
+        wr, wc = 0.0, 0.0
+        for i in range(max(0, int(-core_px - dr0)), min(size, int(core_px - dr0) + 2)):
+            for j in range(max(0, int(-core_px - dc0)), min(size, int(core_px - dc0) + 2)):
                 y, x = i + dr0, j + dc0
-                if y * y + x * x <= core2:
-                    v = boxes[m, i, j]
-                    if crowd[m, i, j] > 0:
-                        shared += 1
-                    if v == v and crowd[m, i, j] == 0:
-                        s = v - background
-                        total += s
-                        counts += v
-                        n_core += 1
-                        w += s
-                        wr += s * y
-                        wc += s * x
-                    else:
-                        lost += 1
-        out[m, 0] = background
-        out[m, 1] = variance
-        out[m, 2] = n
-        out[m, 3] = total
-        out[m, 4] = max(counts, n_core * background) + n_core * n_core * variance
-        out[m, 5] = lost
-        out[m, 6] = wr / w if w > 0 else np.nan
-        out[m, 7] = wc / w if w > 0 else np.nan
-        out[m, 8] = shared / max(n_core + lost, 1)
+                if y * y + x * x > core2:
+                    continue
+                v = boxes[m, i, j]
+                if crowd[m, i, j] > 0:
+                    shared += 1
+                if v == v and crowd[m, i, j] == 0:
+                    b = level[m] + slope_row[m] * y + slope_column[m] * x
+                    s = v - b
+                    total += s
+                    counts += v
+                    under += b
+                    n_core += 1
+                    wr += s * y
+                    wc += s * x
+                else:
+                    lost += 1
+        out[0, m] = total
+        out[1, m] = max(counts, under)
+        out[2, m] = n_core
+        out[3, m] = lost
+        out[4, m] = wr / total if total > 0 else np.nan
+        out[5, m] = wc / total if total > 0 else np.nan
+        out[6, m] = shared / max(n_core + lost, 1)
+
+
+def regions(row: Floats, column: Floats, n: int = 3) -> NDArray[np.int64]:
+    """(m,) which of n x n equal parts of the area covered each position lies in."""
+
+    def part(x: Floats) -> NDArray[np.int64]:
+        low, high = (float(x.min()), float(x.max())) if len(x) else (0.0, 1.0)
+        return np.clip(((x - low) / max(high - low, 1.0) * n).astype(np.int64), 0, n - 1)
+
+    return part(row) * n + part(column)
+
+
+def learn_spot_profile(
+    boxes: NDArray[np.float32],
+    crowd: NDArray[np.uint8],
+    d_row: Floats,
+    d_column: Floats,
+    background: Backgrounds,
+    sums: SliceSums,
+    strong: NDArray[np.bool_],
+    region: NDArray[np.int64],
+    core_px: float,
+) -> SpotProfile | None:
+    """The mean profiles of the strong slices about their predicted positions, or None.
+
+    Each region's is drawn towards the mean of all, the more the fewer strong slices it has.
+    """
+    if strong.sum() < 20:
+        return None
+    half = boxes.shape[1] // 2
+    k = 2 * (half + 1) * OVERSAMPLING + 1
+    n_regions = int(region.max()) + 1
+    table, norm = np.zeros((2, n_regions, k, k))
+    b = background
+    weight = np.minimum(sums.total[strong] / np.sqrt(sums.variance[strong]), 30.0)
+    _accumulate_profile(
+        boxes[strong], crowd[strong], d_row[strong], d_column[strong], b.level[strong],
+        b.slope_row[strong], b.slope_column[strong], sums.total[strong], weight, region[strong],
+        table, norm, OVERSAMPLING,
+    )  # fmt: skip
+    mean = table.sum(axis=0) / np.maximum(norm.sum(axis=0), 1e-12)
+    # a slice has one pixel's weight per square pixel of the table
+    prior = _SLICES_OF_MEAN * float(weight.mean()) / OVERSAMPLING**2
+    table = (table + prior * mean) / (norm + prior)
+    offset = (np.arange(k) - k // 2) / OVERSAMPLING
+    radius = np.hypot(offset[:, None], offset[None, :])
+    # where the background was taken there is, by that, no spot: what stands there is the light of
+    # neighbours, which in a crowded pattern keep their distance
+    around = (radius > core_px + CLEAR_PX) & (radius <= half)
+    table -= np.median(table[:, around], axis=1)[:, None, None]
+    table[:, radius > core_px + CLEAR_PX] = 0.0
+    table = np.maximum(table, 0.0)
+    total = table.sum(axis=(1, 2)) / OVERSAMPLING**2
+    if not (total > 0).all():
+        return None
+    table /= total[:, None, None]
+    core: Floats = table[:, radius <= core_px].sum(axis=1) / OVERSAMPLING**2
+    return SpotProfile(table, core_px, core)
+
+
+def gaussian_profile(sigma_px: float, half: int, core_px: float, n_regions: int = 1) -> SpotProfile:
+    """A round Gaussian spot, for want of strong ones to learn from."""
+    k = 2 * (half + 1) * OVERSAMPLING + 1
+    offset = (np.arange(k) - k // 2) / OVERSAMPLING
+    r2 = offset[:, None] ** 2 + offset[None, :] ** 2
+    table = np.exp(-0.5 * r2 / sigma_px**2)
+    table /= table.sum() / OVERSAMPLING**2
+    core = float(table[r2 <= core_px**2].sum() / OVERSAMPLING**2)
+    return SpotProfile(np.repeat(table[None], n_regions, axis=0), core_px, np.full(n_regions, core))
 
 
 @numba.njit(cache=True, nogil=True)
 def _accumulate_profile(
     boxes: NDArray[np.float32],
     crowd: NDArray[np.uint8],
-    row: Floats,
-    column: Floats,
-    background: Floats,
+    d_row: Floats,
+    d_column: Floats,
+    level: Floats,
+    slope_row: Floats,
+    slope_column: Floats,
     intensity: Floats,
     weight: Floats,
+    region: NDArray[np.int64],
     table: Floats,
     norm: Floats,
     ov: int,
 ) -> None:
-    """Add normalised slices to the oversampled profile table."""
+    """Add normalised slices to the oversampled profile tables."""
     size = boxes.shape[1]
     half = size // 2
-    k = table.shape[0]
+    k = table.shape[1]
     for m in range(len(boxes)):
-        if weight[m] <= 0.0:
-            continue
-        dr0 = np.round(row[m]) - row[m] - half
-        dc0 = np.round(column[m]) - column[m] - half
+        r = region[m]
+        dr0 = d_row[m] - half
+        dc0 = d_column[m] - half
+        # offsets are whole pixels apart: their fractions are those of the first
+        a0, b0 = int(np.floor(dr0 * ov)), int(np.floor(dc0 * ov))
+        fy, fx = dr0 * ov - a0, dc0 * ov - b0
+        g00, g10 = weight[m] * (1 - fy) * (1 - fx), weight[m] * fy * (1 - fx)
+        g01, g11 = weight[m] * (1 - fy) * fx, weight[m] * fy * fx
         for i in range(size):
+            a = a0 + i * ov + k // 2
+            if a < 0 or a >= k - 1:
+                continue
             for j in range(size):
                 v = boxes[m, i, j]
-                if v != v or crowd[m, i, j] > 0:
+                b = b0 + j * ov + k // 2
+                if v != v or crowd[m, i, j] > 0 or b < 0 or b >= k - 1:
                     continue
-                y = (i + dr0) * ov + k // 2
-                x = (j + dc0) * ov + k // 2
-                a, b = int(np.floor(y)), int(np.floor(x))
-                fy, fx = y - a, x - b
-                value = (v - background[m]) / intensity[m]
-                for p in range(2):
-                    for q in range(2):
-                        u, t = a + p, b + q
-                        if 0 <= u < k and 0 <= t < k:
-                            g = weight[m] * (fy if p else 1 - fy) * (fx if q else 1 - fx)
-                            table[u, t] += g * value
-                            norm[u, t] += g
+                under = level[m] + slope_row[m] * (i + dr0) + slope_column[m] * (j + dc0)
+                value = (v - under) / intensity[m]
+                table[r, a, b] += g00 * value
+                table[r, a + 1, b] += g10 * value
+                table[r, a, b + 1] += g01 * value
+                table[r, a + 1, b + 1] += g11 * value
+                norm[r, a, b] += g00
+                norm[r, a + 1, b] += g10
+                norm[r, a, b + 1] += g01
+                norm[r, a + 1, b + 1] += g11
 
 
-def learn_spot_profile(
-    boxes: NDArray[np.float32],
-    crowd: NDArray[np.uint8],
-    row: Floats,
-    column: Floats,
-    measured: Floats,
-    strong: NDArray[np.bool_],
-    core_px: float,
-) -> SpotProfile | None:
-    """The mean profile of the strong slices about their predicted positions, or None."""
-    if strong.sum() < 20:
-        return None
-    half = boxes.shape[1] // 2
-    k = 2 * (half + 1) * OVERSAMPLING + 1
-    table, norm = np.zeros((k, k)), np.zeros((k, k))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        significance = measured[:, 3] / np.sqrt(measured[:, 4])
-    weight = np.where(strong, np.minimum(significance, 30.0), 0.0)
-    _accumulate_profile(
-        boxes[strong], crowd[strong], row[strong], column[strong], measured[strong, 0],
-        measured[strong, 3], weight[strong], table, norm, OVERSAMPLING,
-    )  # fmt: skip
-    table = np.where(norm > 0, table / np.maximum(norm, 1e-12), 0.0)
-    offset = (np.arange(k) - k // 2) / OVERSAMPLING
-    radius = np.hypot(offset[:, None], offset[None, :])
-    # where the background was taken there is, by that, no spot: what neighbours left is no tail
-    table -= np.median(table[(radius > core_px + 0.7) & (radius <= half)])
-    table[radius > half + 0.5] = 0.0
-    table = np.maximum(table, 0.0)
-    total = table.sum() / OVERSAMPLING**2
-    if not total > 0:
-        return None
-    table /= total
-    core = float(table[radius <= core_px].sum() / OVERSAMPLING**2)
-    return SpotProfile(table, core_px, core)
+@dataclass(frozen=True)
+class SliceFits:
+    """Profile-fitted intensity of each slice.
+
+    Attributes
+    ----------
+    intensity : (m,) electrons; NaN without a background or a pixel.
+    variance : (m,) of it, by counting; that of the background is not in it.
+    seen : (m,) part of the profile on the pixels used.
+    lever : (m,) electrons that an electron per pixel more background takes off.
+    """
+
+    intensity: Floats
+    variance: Floats
+    seen: Floats
+    lever: Floats
 
 
-@numba.njit(cache=True, nogil=True)
 def fit_slices(
     boxes: NDArray[np.float32],
     crowd: NDArray[np.uint8],
-    row: Floats,
-    column: Floats,
-    measured: Floats,
-    table: Floats,
+    d_row: Floats,
+    d_column: Floats,
+    background: Backgrounds,
+    profile: SpotProfile,
+    region: NDArray[np.int64],
+) -> SliceFits:
+    """Fit each slice with the profile of its region."""
+    out = np.empty((4, len(boxes)))
+    b = background
+    _fit_slices(
+        boxes, crowd, d_row, d_column, b.level, b.slope_row, b.slope_column, profile.table, region,
+        profile.core_px + 0.5, OVERSAMPLING, out,
+    )  # fmt: skip
+    return SliceFits(*out)
+
+
+@numba.njit(cache=True, nogil=True)
+def _fit_slices(
+    boxes: NDArray[np.float32],
+    crowd: NDArray[np.uint8],
+    d_row: Floats,
+    d_column: Floats,
+    level: Floats,
+    slope_row: Floats,
+    slope_column: Floats,
+    tables: Floats,
+    region: NDArray[np.int64],
     fit_px: float,
-    oversampling: int,
+    ov: int,
     out: Floats,
 ) -> None:
-    """Profile-fitted intensity of each slice: out (m, 3): I_f, variance, part of P seen."""
     size = boxes.shape[1]
     half = size // 2
+    k = tables.shape[1]
     fit2 = fit_px * fit_px
+    p, s, b = np.empty(size * size), np.empty(size * size), np.empty(size * size)
     for m in range(len(boxes)):
-        background = measured[m, 0]
-        if background != background:
-            out[m, 0] = np.nan
-            out[m, 1] = np.nan
-            out[m, 2] = 0.0
+        out[:, m] = np.nan
+        out[2, m] = 0.0
+        if level[m] != level[m]:
             continue
-        dr0 = np.round(row[m]) - row[m] - half
-        dc0 = np.round(column[m]) - column[m] - half
-        intensity = max(measured[m, 3], 0.0)
-        floor = max(background, 0.05)
-        variance, seen, slope = np.inf, 0.0, 0.0
-        for _ in range(3):
-            top, bottom, lever, seen = 0.0, 0.0, 0.0, 0.0
-            for i in range(size):
-                for j in range(size):
-                    y, x = i + dr0, j + dc0
-                    if y * y + x * x > fit2:
-                        continue
-                    v = boxes[m, i, j]
-                    if v != v or crowd[m, i, j] > 0:
-                        continue
-                    p = _lookup(table, y, x, oversampling)
-                    var = floor + intensity * p
-                    top += p * (v - background) / var
-                    bottom += p * p / var
-                    lever += p / var
-                    seen += p
+        table = tables[region[m]]
+        dr0 = d_row[m] - half
+        dc0 = d_column[m] - half
+        a0, b0 = int(np.floor(dr0 * ov)), int(np.floor(dc0 * ov))
+        fy, fx = dr0 * ov - a0, dc0 * ov - b0
+        g00, g10, g01, g11 = (1 - fy) * (1 - fx), fy * (1 - fx), (1 - fy) * fx, fy * fx
+        n, seen = 0, 0.0
+        for i in range(max(0, int(-fit_px - dr0)), min(size, int(fit_px - dr0) + 2)):
+            y = i + dr0
+            u = a0 + i * ov + k // 2
+            for j in range(max(0, int(-fit_px - dc0)), min(size, int(fit_px - dc0) + 2)):
+                x = j + dc0
+                v = boxes[m, i, j]
+                if y * y + x * x > fit2 or v != v or crowd[m, i, j] > 0:
+                    continue
+                t = b0 + j * ov + k // 2
+                under = level[m] + slope_row[m] * y + slope_column[m] * x
+                p[n] = (
+                    g00 * table[u, t]
+                    + g10 * table[u + 1, t]
+                    + g01 * table[u, t + 1]
+                    + g11 * table[u + 1, t + 1]
+                )
+                s[n] = v - under
+                b[n] = max(under, 0.05)
+                seen += p[n]
+                n += 1
+        # first as if the background alone made the noise; a strong spot adds its own
+        estimate, bottom, lever = 0.0, 0.0, 0.0
+        for turn in range(4):
+            if turn > 0 and estimate * estimate * bottom < _WEAK:
+                break
+            intensity = max(estimate, 0.0)
+            top, bottom, lever, cube = 0.0, 0.0, 0.0, 0.0
+            for q in range(n):
+                w = p[q] / (b[q] + intensity * p[q])
+                top += w * s[q]
+                bottom += w * p[q]
+                lever += w
+                cube += w * w * p[q]
             if bottom <= 0.0:
                 break
             estimate = top / bottom
-            variance = 1.0 / bottom
-            slope = lever / bottom
-            intensity = max(estimate, 0.0)
         if bottom <= 0.0:
-            out[m, 0] = np.nan
-            out[m, 1] = np.nan
-            out[m, 2] = 0.0
-        else:
-            out[m, 0] = estimate
-            # the background's own error moves the fit by -sum(P/v) / sum(P^2/v)
-            out[m, 1] = variance + slope * slope * measured[m, 1]
-            out[m, 2] = seen
-
-
-@numba.njit(cache=True, nogil=True)
-def _phi(x: float) -> float:
-    """Standard normal distribution function."""
-    return 0.5 * math.erfc(-x * 0.7071067811865476)
-
-
-@numba.njit(cache=True, nogil=True)
-def _shape(low: float, high: float, sigma: float, shift: float) -> float:
-    """Fraction of a Gaussian rocking curve swept during an exposure."""
-    return _phi((high - shift) / sigma) - _phi((low - shift) / sigma)
-
-
-@numba.njit(cache=True, nogil=True)
-def fit_rocking(
-    start: NDArray[np.int64],
-    low: Floats,
-    high: Floats,
-    value: Floats,
-    variance: Floats,
-    scale: Floats,
-    sigma: Floats,
-    prior_shift: float,
-    prior_width: float,
-    free_above: float,
-    out: Floats,
-) -> None:
-    """Intensity of each reflection from its slices.
-
-    Fits ``I_f = scale_f I p_f(shift, width)`` with Gaussian priors on shift (sigma
-    `prior_shift`, 1/Å) and ln width (`prior_width`); both stay at zero where the intensity is
-    below `free_above` standard deviations or the curve is cut, but their uncertainty enters
-    the variance.
-
-    out (n, 10): I, variance, shift, ln width, recorded fraction, reduced chi-square, slices
-    used, sum of slice intensities over scale, variance of the shift, and the reduced
-    chi-square when each slice may also be wrong by `SHAPE_ERROR` of the curve's top.
-    """
-    step_shift, step_width = 1e-2, 1e-2
-    for i in range(len(start) - 1):
-        a, b = start[i], start[i + 1]
-        s0 = sigma[i]
-        shift, width = 0.0, 0.0
-        used = 0
-        for f in range(a, b):
-            if value[f] == value[f] and variance[f] > 0:
-                used += 1
-        out[i, :] = np.nan
-        out[i, 6] = used
-        if used == 0:
             continue
-        # start: linear fit of the intensity with the expected shape
-        top, bottom = 0.0, 0.0
-        for f in range(a, b):
-            if value[f] == value[f] and variance[f] > 0:
-                p = scale[f] * _shape(low[f], high[f], s0, 0.0)
-                top += p * value[f] / variance[f]
-                bottom += p * p / variance[f]
-        if bottom <= 1e-30:
-            continue
-        intensity = top / bottom
-        covered = 0.0
-        for f in range(a, b):
-            if value[f] == value[f] and variance[f] > 0:
-                covered += _shape(low[f], high[f], s0, 0.0)
-        # a curve seen in part cannot tell its own centre: there the prior mean is kept
-        strong = intensity > free_above / np.sqrt(bottom) and used >= 2 and covered > 0.9
-        h = np.zeros((3, 3))
-        for _ in range(8 if strong else 1):
-            h[:] = 0.0
-            g = np.zeros(3)
-            sg = s0 * np.exp(width)
-            d_shift = step_shift * sg
-            for f in range(a, b):
-                if not (value[f] == value[f] and variance[f] > 0):
-                    continue
-                p = scale[f] * _shape(low[f], high[f], sg, shift)
-                dps = (
-                    scale[f]
-                    * (
-                        _shape(low[f], high[f], sg, shift + d_shift)
-                        - _shape(low[f], high[f], sg, shift - d_shift)
-                    )
-                    / (2 * d_shift)
-                )
-                dpw = (
-                    scale[f]
-                    * (
-                        _shape(low[f], high[f], sg * (1 + step_width), shift)
-                        - _shape(low[f], high[f], sg * (1 - step_width), shift)
-                    )
-                    / (2 * step_width)
-                )
-                w = 1.0 / variance[f]
-                residual = value[f] - intensity * p
-                j0, j1, j2 = p, intensity * dps, intensity * dpw
-                h[0, 0] += w * j0 * j0
-                h[0, 1] += w * j0 * j1
-                h[0, 2] += w * j0 * j2
-                h[1, 1] += w * j1 * j1
-                h[1, 2] += w * j1 * j2
-                h[2, 2] += w * j2 * j2
-                g[0] += w * j0 * residual
-                g[1] += w * j1 * residual
-                g[2] += w * j2 * residual
-            h[1, 0], h[2, 0], h[2, 1] = h[0, 1], h[0, 2], h[1, 2]
-            h[1, 1] += 1.0 / prior_shift**2
-            h[2, 2] += 1.0 / prior_width**2
-            g[1] -= shift / prior_shift**2
-            g[2] -= width / prior_width**2
-            if h[0, 0] <= 0.0:
-                break
-            if not strong:
-                break
-            step = np.linalg.solve(h + np.diag(1e-9 * np.diag(h)), g)
-            limit = max(abs(step[1]) / (1.5 * prior_shift), abs(step[2]) / (1.5 * prior_width))
-            if limit > 1.0:
-                step /= limit
-            intensity += step[0]
-            shift += step[1]
-            width += step[2]
-            if abs(step[1]) < 1e-3 * prior_shift and abs(step[2]) < 1e-3 * prior_width:
-                break
-        # the variance with shift and width marginalised
-        covariance = np.linalg.inv(h + np.diag(1e-12 * np.diag(h) + 1e-300))
-        sg = s0 * np.exp(width)
-        chi2, tolerant, fraction, total = 0.0, 0.0, 0.0, 0.0
-        top = 0.0
-        for f in range(a, b):
-            top = max(top, intensity * scale[f] * _shape(low[f], high[f], sg, shift))
-        for f in range(a, b):
-            p = _shape(low[f], high[f], sg, shift)
-            if value[f] == value[f] and variance[f] > 0:
-                fraction += p
-                total += value[f] / scale[f]
-                squared = (value[f] - intensity * scale[f] * p) ** 2
-                chi2 += squared / variance[f]
-                tolerant += squared / (variance[f] + (SHAPE_ERROR * top) ** 2)
-        out[i, 0] = intensity
-        out[i, 1] = covariance[0, 0]
-        out[i, 2] = shift
-        out[i, 3] = width
-        out[i, 4] = fraction
-        out[i, 5] = chi2 / max(used - 1, 1)
-        out[i, 7] = total
-        out[i, 8] = covariance[1, 1]
-        out[i, 9] = tolerant / max(used - 1, 1)
+        out[0, m] = estimate
+        # the weights of a weak spot leave its own noise out: it is added here
+        own = max(estimate, 0.0) * cube / (bottom * bottom) if intensity == 0.0 else 0.0
+        out[1, m] = 1.0 / bottom + own
+        out[2, m] = seen
+        out[3, m] = lever / bottom

@@ -20,12 +20,12 @@ class Flag(IntFlag):
     """Why an integrated reflection may deserve less trust."""
 
     SATURATED = 1  # a pixel at or above the detector's saturation
-    MASKED = 2  # a pixel of the spot is masked
+    MASKED = 2  # a pixel of the spot is masked or off the detector
     PARTIAL = 4  # part of the rocking curve lies outside the frames that exist
     OVERLAP = 8  # another lattice's reflection shares the pixels
-    EDGE = 16  # the integration box leaves the detector
-    BACKGROUND = 32  # too few pixels to know the background
-    PROFILE_FAILED = 64  # only the summation intensity is valid
+    EDGE = 16  # part of the spot is off the detector
+    BACKGROUND = 32  # the background is unknown: too few pixels, or the halo of the direct beam
+    PROFILE_FAILED = 64  # only the summation intensity is valid (other programs; never ours)
     OUTLIER = 128  # it disagrees with its symmetry equivalents
     MISFIT = 256  # its rocking curve contradicts the model
 

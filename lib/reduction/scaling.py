@@ -27,6 +27,8 @@ Integers = NDArray[np.int64]
 _KNOT_DEG = 3.0
 # Unknown error of a single intensity in the logarithm; keeps a few strong ones from ruling.
 _LOG_ERROR = 0.15
+# First steps of the search for ln a, b and the root of c.
+_FIRST_STEPS = np.array([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0], [0.0, 0.05, 0.0], [0.0, 0.0, 0.1]])
 # Equivalents farther than this from the others' mean are outliers.
 OUTLIER_SIGMA = 4.0
 
@@ -178,7 +180,9 @@ def fit_error_model(
     best = min(
         (
             minimize(misfit, np.array(start), method="Nelder-Mead",
-                     options={"xatol": 1e-3, "fatol": 1e-3, "maxfev": 120})
+                     options={"xatol": 1e-3, "fatol": 1e-3, "maxfev": 120,
+                              # a start at zero would be searched in steps of 0.00025
+                              "initial_simplex": np.array(start) + _FIRST_STEPS})
             for start in ((0.0, 0.02, 0.02), (0.0, 0.2, 0.2))
         ),
         key=lambda s: s.fun,

@@ -1,5 +1,7 @@
 """Scale, symmetry, errors and outliers of one lattice's intensities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -125,3 +127,28 @@ def test_few_reflections_are_left_as_they_are(n):
     assert_array_equal(done.frame_scale, 1)
     assert "too few equivalents to scale the frames" in done.note
     assert "too few equivalents for an error model" in done.note
+
+
+def test_nothing_to_compare_is_said_in_a_sentence():
+    _, r = measured()
+    hidden = replace(r, flags=np.full(len(r), np.uint32(Flag.OVERLAP)))
+    for reflections in (hidden, r[:0]):
+        done = correct(reflections, "tP", N_FRAMES, 60.0)
+        assert f"none of {len(reflections)} reflections can be compared" in done.note
+        assert done.laue.laue_class == "-1"
+        assert done.laue.n_seen == 0
+        assert_array_equal(done.frame_scale, 1)
+        assert_array_equal(done.reflections.intensity, reflections.intensity)
+
+
+def test_saturated_reflections_tell_no_scale():
+    def fading(frame):
+        return np.exp(-frame / N_FRAMES)
+
+    _, r = measured(scale=fading)
+    wrong = np.random.default_rng(2).random(len(r)) < 0.3
+    flags = np.where(wrong, np.uint32(Flag.SATURATED), np.uint32(0))
+    lost = np.where(wrong, np.exp(1.5 * r.frame / N_FRAMES - 1), 1.0) * r.intensity
+    done = correct(replace(r, intensity=lost, flags=flags), "oP", N_FRAMES, 60.0)
+    ratio = done.frame_scale / fading(np.arange(N_FRAMES))
+    assert_allclose(ratio / ratio.mean(), 1, atol=0.06)

@@ -9,16 +9,19 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 from ewaldflow.lib.geometry import Geometry
+from ewaldflow.lib.reduction.engine import reduce_series
 from ewaldflow.lib.reduction.integration import (
     REACH,
     Integrated,
-    RockingCurve,
+    box_centres,
     integrate,
 )
 from ewaldflow.lib.reduction.prediction import Predictions, at_frames, predict
 from ewaldflow.lib.reduction.refinement import Model
 from ewaldflow.lib.reduction.result import Flag
+from ewaldflow.lib.reduction.rocking import RockingCurve
 from ewaldflow.lib.reduction.shoeboxes import ShoeboxCutter, Slices, place_slices, plan_slices
+from ewaldflow.lib.simulation import judge, standard_set
 
 SHAPE = (256, 250)
 N_FRAMES = 40
@@ -99,7 +102,9 @@ def cut(stack, frames, *, valid=None, ceiling=np.inf, usable=None, others=()) ->
 
 
 def integrated(stack, slices) -> Integrated:
-    return integrate(stack.model, stack.predictions, slices, ROCKING, CORE_PX, N_FRAMES)
+    return integrate(
+        stack.model, stack.predictions, slices, box_centres(slices), ROCKING, CORE_PX, N_FRAMES
+    )
 
 
 def electrons_of(done):
@@ -194,18 +199,6 @@ def test_a_crowded_pixel_counts_the_other_cores(stack):
 # --- the whole
 
 
-def test_rocking_width_from_observed_widths():
-    rng = np.random.default_rng(1)
-    length = rng.uniform(0.1, 1.2, 300)
-    observed = np.hypot(2e-3, 3e-3 * length) * rng.normal(1, 0.1, 300)
-    observed[:10] *= 5
-    observed[10:15] = np.nan
-    fitted = RockingCurve.fit(length, observed, np.ones(300))
-    assert fitted.size_per_A == pytest.approx(2e-3, rel=0.1)
-    assert fitted.eta_rad == pytest.approx(3e-3, rel=0.1)
-    assert RockingCurve.fit(length[:9], observed[20:29], np.ones(9)) is None
-
-
 def test_intensities_are_true_within_their_errors(stack):
     done = integrated(stack, cut(stack, stack.frames(1)))
     r = done.reflections
@@ -213,18 +206,36 @@ def test_intensities_are_true_within_their_errors(stack):
     assert whole.sum() > 100
     clean = whole & ~r.has(Flag.OVERLAP | Flag.MASKED | Flag.BACKGROUND)
     pull = pulls(stack, done, clean)
-    # clipping takes 1 to 2 % off this background, as spots' tails put as much on real ones
-    assert np.mean(pull) == pytest.approx(0, abs=0.6)
+    assert np.mean(pull) == pytest.approx(0, abs=0.3)
     assert np.mean(pull**2) == pytest.approx(1, abs=0.35)
     found, _ = electrons_of(done)
     assert np.corrcoef(found[clean], stack.electrons[done.kept][clean])[0, 1] > 0.999
     # the sums are true as well
     sums = r.intensity_sum * r.lorentz
     off = (sums - stack.electrons[done.kept]) / (r.sigma_sum * r.lorentz)
-    assert np.mean(off[clean]) == pytest.approx(0, abs=0.6)
+    assert np.mean(off[clean]) == pytest.approx(0, abs=0.3)
     assert np.mean(off[clean] ** 2) == pytest.approx(1, abs=0.4)
     assert_allclose(np.median(r.background[clean]), LEVEL, rtol=0.05)
     assert not r.has(Flag.SATURATED).any()
+
+
+def test_boxes_stay_where_they_were_cut_when_predictions_move(stack):
+    slices = cut(stack, stack.frames(1))
+    centre = box_centres(slices)
+    away = stack.model.beam_track_px + np.array([0.45, -0.45])
+    wrong = replace(stack.model, beam_track_px=away)
+    place_slices(slices, wrong, stack.predictions)  # half of them round to other pixels now
+    done = integrate(
+        wrong, stack.predictions, slices, centre, ROCKING, CORE_PX, N_FRAMES
+    )  # fmt: skip
+    seen = np.isfinite(done.reflections.observed_row) & (done.reflections.partiality > 0.99)
+    seen &= ~done.reflections.has(Flag.OVERLAP | Flag.MASKED)
+    p = stack.predictions[done.kept]
+    # positions are told from the (moved) prediction: the spots are where they were
+    r = done.reflections
+    assert np.median(r.observed_row[seen] - r.row[seen]) == pytest.approx(-0.45, abs=0.1)
+    assert np.median(r.observed_column[seen] - r.column[seen]) == pytest.approx(0.45, abs=0.1)
+    assert np.std((r.observed_row - p.row)[seen]) < 0.3
 
 
 def test_what_was_learned_on_the_way(stack):
@@ -357,7 +368,7 @@ def test_a_curve_cut_by_the_end_of_the_series_is_partial(stack):
     found, sigma_e = electrons_of(done)
     relative = sigma_e / np.maximum(found, 100)
     strong = found > 1000
-    assert np.median(relative[cut_short & strong]) > 1.3 * np.median(relative[whole & strong])
+    assert np.median(relative[cut_short & strong]) > 1.2 * np.median(relative[whole & strong])
 
 
 def test_a_blank_frame_in_the_middle_is_bridged(stack):
@@ -382,6 +393,15 @@ def test_reflections_without_intensity_have_none_on_average(stack):
     done = integrated(stack, cut(stack, flat))
     r = done.reflections
     significance = r.intensity / r.sigma
-    assert np.mean(significance) == pytest.approx(0, abs=0.4)
+    assert np.mean(significance) == pytest.approx(0, abs=0.3)
     assert np.std(significance) == pytest.approx(1, abs=0.35)
     assert np.isnan(r.observed_row[np.abs(significance) < 3]).all()
+
+
+def test_intensities_of_a_crowded_pattern_are_in_electrons():
+    # neighbours' light, taken for tails of the profile, made these 10 to 30 % too large; what
+    # of the spots' own tails lies in the background, 3 to 4 %, is missing
+    series, truth = standard_set("MFI", 20, 1)
+    figures = judge(reduce_series(series), truth)
+    assert figures["intensity_ratio"] == pytest.approx(0.97, abs=0.03)
+    assert figures["cc_f2"] > 0.9995

@@ -1,12 +1,12 @@
-"""Spot and rocking-curve profiles: slices and curves whose intensity is known."""
+"""Backgrounds and spot profiles: slices whose intensity is known."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy.stats import norm
+from scipy.stats import norm, poisson
 
 from ewaldflow.lib.reduction import profiles
-from ewaldflow.lib.reduction.integration import gaussian_profile
+from ewaldflow.lib.reduction.background import fit_backgrounds
 
 SPOT_PX = 1.1
 CORE_PX = 3.0
@@ -24,10 +24,30 @@ def boxes_of(row, column, electrons, level, seed, size=13):
     return np.random.default_rng(seed).poisson(expected).astype(np.float32)
 
 
-def measure(boxes, row, column, core_px=CORE_PX):
-    out = np.full((len(boxes), 9), np.nan)
-    profiles.measure_slices(boxes, np.zeros(boxes.shape, np.uint8), row, column, core_px, out)
-    return out
+def none_else(boxes):
+    return np.zeros(boxes.shape, np.uint8)
+
+
+def offsets(row, column):
+    return np.round(row) - row, np.round(column) - column
+
+
+def measure(boxes, row, column, core_px=CORE_PX, reflection=None):
+    """Backgrounds and sums; each slice a reflection of its own unless told."""
+    reflection = np.arange(len(boxes)) if reflection is None else reflection
+    at = offsets(row, column)
+    background = fit_backgrounds(boxes, none_else(boxes), *at, reflection, core_px)
+    return background, profiles.sum_slices(boxes, none_else(boxes), *at, background, core_px)
+
+
+def learn(boxes, row, column, strong=None, region=None):
+    n = len(boxes)
+    background, sums = measure(boxes, row, column)
+    return profiles.learn_spot_profile(
+        boxes, none_else(boxes), *offsets(row, column), background, sums,
+        np.ones(n, bool) if strong is None else strong,
+        np.zeros(n, np.int64) if region is None else region, CORE_PX,
+    )  # fmt: skip
 
 
 def test_a_slice_by_hand():
@@ -35,25 +55,88 @@ def test_a_slice_by_hand():
     box = np.full((1, 13, 13), 2.0, np.float32)
     box[0, 5:8, 5:8] += 10
     box[0, 7, 6] += 18
-    out = measure(box, np.array([50.0]), np.array([60.0]), 2.0)[0]
+    background, sums = measure(box, np.array([50.0]), np.array([60.0]), 2.0)
     n_core, n_background = 13, 169 - 21  # pixels within 2, and beyond 2.7, of the centre
-    assert out[0] == pytest.approx(2)
-    assert out[1] == pytest.approx(2 / n_background)
-    assert out[2] == n_background
-    assert out[3] == pytest.approx(108)
-    assert out[4] == pytest.approx(108 + 2 * n_core + n_core**2 * 2 / n_background)
-    assert out[5] == 0
-    assert_allclose(out[6:8], [18 / 108, 0], atol=1e-12)
+    # all at 2: P(X <= 6 | 2) of a Poisson mean of 2 leaves 2 (1 - p(6) / F(6))
+    factor = 1 / (1 - poisson.pmf(6, 2) / poisson.cdf(6, 2))
+    level = background.level[0]
+    assert level == pytest.approx(2 * factor, rel=1e-3)
+    assert_allclose([background.slope_row[0], background.slope_column[0]], 0, atol=1e-9)
+    variance = background.own_variance + background.shared_variance
+    assert variance[0] == pytest.approx(level / n_background)
+    assert sums.total[0] == pytest.approx(108 + n_core * (2 - level))
+    assert sums.variance[0] == pytest.approx(108 + 2 * n_core)
+    assert (sums.n_core[0], sums.lost[0], sums.shared[0]) == (n_core, 0, 0)
+    assert_allclose(sums.offset_row[0] * sums.total[0], 18, rtol=1e-6)
+    assert sums.offset_column[0] == pytest.approx(0, abs=1e-9)
 
 
 def test_lost_pixels_of_a_slice_are_counted():
     box = np.full((1, 13, 13), 2.0, np.float32)
     box[0, 6, 6:9] = np.nan
-    out = measure(box, np.array([50.0]), np.array([60.0]), 2.0)[0]
-    assert out[5] == 3
+    at = np.array([50.0]), np.array([60.0])
+    assert measure(box, *at, 2.0)[1].lost[0] == 3
     box[0] = np.nan
     box[0, :2, :5] = 2.0  # 10 pixels: too few for a background
-    assert np.isnan(measure(box, np.array([50.0]), np.array([60.0]), 2.0)[0, 0])
+    assert np.isnan(measure(box, *at, 2.0)[0].level[0])
+
+
+# --- backgrounds
+
+
+@pytest.mark.parametrize("level", [0.05, 0.3, 1.0, 3.0, 25.0])
+def test_clipping_takes_nothing_off_a_background(level):
+    n = 4000
+    boxes = np.random.default_rng(4).poisson(level, (n, 13, 13)).astype(np.float32)
+    background, _ = measure(boxes, np.full(n, 50.2), np.full(n, 60.4))
+    # below an electron a pixel the limit hops between whole numbers: 1 or 2 %
+    tolerance = (0.003 if level >= 1 else 0.02) * level
+    assert background.level.mean() == pytest.approx(level, abs=tolerance)
+    variance = background.own_variance + background.shared_variance
+    assert np.var((background.level - level) / np.sqrt(variance)) == pytest.approx(1, abs=0.25)
+
+
+def test_a_spot_beside_is_no_background():
+    n = 500
+    boxes = np.random.default_rng(4).poisson(2.0, (n, 13, 13)).astype(np.float32)
+    boxes[:, :3, :3] += 100
+    background, _ = measure(boxes, np.full(n, 50.2), np.full(n, 60.4))
+    assert background.level.mean() == pytest.approx(2, rel=0.02)
+
+
+def test_a_sloping_background_is_a_plane():
+    n = 500
+    y, x = np.indices((13, 13)) - 6.0
+    expected = 40 + 2.0 * y - 1.5 * x
+    boxes = np.random.default_rng(4).poisson(expected, (n, 13, 13)).astype(np.float32)
+    boxes[:, 3:6, 11:] = np.nan  # so that its shape matters
+    background, sums = measure(boxes, np.full(n, 50.2), np.full(n, 60.4))
+    # the prediction is 0.2 and 0.4 px from the middle pixel
+    assert background.level.mean() == pytest.approx(40 + 2.0 * 0.2 - 1.5 * 0.4, rel=0.003)
+    assert background.slope_row.mean() == pytest.approx(2.0, rel=0.03)
+    assert background.slope_column.mean() == pytest.approx(-1.5, rel=0.03)
+    assert sums.total.mean() == pytest.approx(0, abs=5)
+    assert np.median(background.unevenness) == pytest.approx(1, abs=0.1)
+    boxes += (3.0 * (y**2 + x**2)).astype(np.float32)
+    assert np.median(measure(boxes, np.full(n, 50.2), np.full(n, 60.4))[0].unevenness) > 2
+
+
+def test_slices_of_a_reflection_share_their_background_as_far_as_they_agree():
+    n, rng = 600, np.random.default_rng(4)
+    reflection = np.repeat(np.arange(n // 6), 6)
+    at = np.full(n, 50.2), np.full(n, 60.4)
+    boxes = rng.poisson(20.0, (n, 13, 13)).astype(np.float32)
+    alone, together = (measure(boxes, *at, reflection=g)[0] for g in (None, reflection))
+    assert np.std(together.level) < 0.6 * np.std(alone.level)
+    # where the beam flickers by a tenth each keeps its own
+    flicker = np.repeat(rng.normal(1, 0.1, n), 169).reshape(n, 13, 13)
+    boxes = rng.poisson(20.0 * flicker).astype(np.float32)
+    alone, together = (measure(boxes, *at, reflection=g)[0] for g in (None, reflection))
+    assert np.corrcoef(alone.level, together.level)[0, 1] > 0.99
+    assert np.std(together.level) > 0.9 * np.std(alone.level)
+
+
+# --- profiles
 
 
 @pytest.mark.parametrize("level", [1.0, 10.0])
@@ -63,19 +146,18 @@ def test_fitted_slices_agree_with_the_truth_within_their_errors(electrons, level
     n = 2000
     row, column = rng.uniform(40, 60, (2, n))
     boxes = boxes_of(row, column, np.full(n, electrons), level, 9)
-    measured = measure(boxes, row, column)
-    table = gaussian_profile(np.hypot(SPOT_PX, 1 / np.sqrt(12)), 6, CORE_PX)
-    fit = np.empty((n, 3))
-    profiles.fit_slices(
-        boxes, np.zeros(boxes.shape, np.uint8), row, column, measured, table.table,
-        CORE_PX + 0.5, profiles.OVERSAMPLING, fit,
-    )  # fmt: skip
-    pull = (fit[:, 0] - electrons) / np.sqrt(fit[:, 1])
-    assert fit[:, 0].mean() == pytest.approx(electrons, rel=0.03)
+    background, sums = measure(boxes, row, column)
+    profile = profiles.gaussian_profile(np.hypot(SPOT_PX, 1 / np.sqrt(12)), 6, CORE_PX)
+    fit = profiles.fit_slices(
+        boxes, none_else(boxes), *offsets(row, column), background, profile, np.zeros(n, np.int64)
+    )
+    variance = fit.variance + fit.lever**2 * (background.own_variance + background.shared_variance)
+    pull = (fit.intensity - electrons) / np.sqrt(variance)
+    assert fit.intensity.mean() == pytest.approx(electrons, rel=0.03)
     assert np.var(pull) == pytest.approx(1, abs=0.25)
-    assert_allclose(fit[:, 2], table.core_fraction, atol=0.03)
+    assert_allclose(fit.seen, profile.core_fraction[0], atol=0.03)
     # and so do sums over the core
-    total = measured[:, 3] / table.core_fraction
+    total = sums.total / profile.core_fraction[0]
     assert total.mean() == pytest.approx(electrons, rel=0.03)
 
 
@@ -84,83 +166,42 @@ def test_the_learned_profile_is_the_spot():
     n = 400
     row, column = rng.uniform(40, 60, (2, n))
     boxes = boxes_of(row, column, np.full(n, 5000.0), 2.0, 9)
-    crowd = np.zeros(boxes.shape, np.uint8)
-    measured = measure(boxes, row, column)
-    all_strong = np.ones(n, bool)
-    learned = profiles.learn_spot_profile(boxes, crowd, row, column, measured, all_strong, CORE_PX)
-    k = learned.table.shape[0]
+    learned = learn(boxes, row, column)
+    k = learned.table.shape[1]
     r = np.hypot(*(np.indices((k, k)) - k // 2)) / profiles.OVERSAMPLING
     # a pixel's width, and the linear interpolation between the table's points, blur it
     blurred2 = SPOT_PX**2 + 1 / 12 + 1 / 6 / profiles.OVERSAMPLING**2
     expected = np.exp(-0.5 * r**2 / blurred2) / (2 * np.pi * blurred2)
-    assert_allclose(learned.table, expected, atol=0.02 * expected.max())
+    assert_allclose(learned.table[0], expected, atol=0.02 * expected.max())
     assert learned.table.sum() / profiles.OVERSAMPLING**2 == pytest.approx(1)
-    assert learned.core_fraction == pytest.approx(
+    assert learned.core_fraction[0] == pytest.approx(
         1 - np.exp(-0.5 * CORE_PX**2 / blurred2), abs=0.02
     )
     few = np.arange(n) < 19
-    assert profiles.learn_spot_profile(boxes, crowd, row, column, measured, few, CORE_PX) is None
+    assert learn(boxes, row, column, strong=few) is None
 
 
-# --- rocking curves
+def test_regions_with_spots_of_their_own_have_profiles_of_their_own():
+    rng = np.random.default_rng(8)
+    n = 400
+    row, column = rng.uniform(40, 60, (2, n))
+    region = np.arange(n) % 2
+    region[:3] = 2  # too few to tell
+    shifted = row + np.where(region == 1, 0.8, 0.0)
+    boxes = boxes_of(shifted, column, np.full(n, 5000.0), 2.0, 9)
+    moved = np.round(shifted) - np.round(row)
+    boxes = np.array([np.roll(b, int(m), axis=0) for b, m in zip(boxes, moved, strict=True)])
+    learned = learn(boxes, row, column, region=region)
+    k = learned.table.shape[1]
+    offset = (np.arange(k) - k // 2) / profiles.OVERSAMPLING
+    where = learned.table.sum(axis=2) @ offset / profiles.OVERSAMPLING**2
+    assert_allclose(where[:2], [0.02, 0.78], atol=0.06)  # ten slices of the mean count too
+    assert where[2] == pytest.approx(0.4 * 10 / 13, abs=0.1)
 
 
-def fit_curve(value, variance, edges, sigma=1.0, prior_shift=0.2, prior_width=0.1, free_above=5):
-    out = np.empty((1, 10))
-    edges = np.asarray(edges, float)
-    profiles.fit_rocking(
-        np.array([0, len(value)]), edges[:-1], edges[1:], np.asarray(value, float),
-        np.asarray(variance, float), np.ones(len(value)), np.array([sigma]),
-        prior_shift, prior_width, float(free_above), out,
-    )  # fmt: skip
-    return out[0]
-
-
-EDGES = np.linspace(-3.5, 3.5, 8)
-
-
-def test_an_exact_curve_is_fitted_exactly():
-    value = 1000 * np.diff(norm.cdf(EDGES))
-    out = fit_curve(value, value + 10, EDGES)
-    assert out[0] == pytest.approx(1000, rel=1e-6)
-    assert_allclose(out[2:4], 0, atol=1e-6)
-    assert out[4] == pytest.approx(norm.cdf(3.5) - norm.cdf(-3.5), abs=1e-9)
-    assert out[5] == pytest.approx(0, abs=1e-9)
-    assert out[6] == 7
-    assert out[7] == pytest.approx(value.sum())
-
-
-def test_shift_and_width_are_found_where_the_priors_let_them():
-    value = 1e5 * np.diff(norm.cdf(EDGES, 0.3, 1.1))
-    out = fit_curve(value, value + 1, EDGES, prior_shift=5.0, prior_width=5.0)
-    assert out[0] == pytest.approx(1e5, rel=1e-4)
-    assert out[2] == pytest.approx(0.3, abs=1e-3)
-    assert out[3] == pytest.approx(np.log(1.1), abs=1e-3)
-
-
-def test_half_a_curve_gives_the_whole_with_the_doubt_about_its_centre():
-    value = 1000 * np.diff(norm.cdf(EDGES))
-    whole = fit_curve(value, value + 1, EDGES)
-    half = fit_curve(value[:3], value[:3] + 1, EDGES[:4])
-    assert half[0] == pytest.approx(1000, rel=1e-6)
-    assert half[4] == pytest.approx(norm.cdf(-0.5) - norm.cdf(-3.5))
-    # a shift of 0.2 sigma changes what was seen, 0.31, by 0.2 * 0.352: 23 % (less what the
-    # shape of the part that was seen tells of the shift)
-    relative = np.sqrt(half[1]) / 1000
-    assert 0.15 < relative < 0.25
-    assert relative > 4 * np.sqrt(whole[1]) / 1000
-
-
-def test_a_slice_that_is_missing_is_left_out():
-    value = 1000 * np.diff(norm.cdf(EDGES))
-    value[3] = np.nan
-    out = fit_curve(value, np.full(7, 100.0), EDGES)
-    assert out[0] == pytest.approx(1000, rel=1e-6)
-    assert out[6] == 6
-    value[:] = np.nan
-    out = fit_curve(value, np.full(7, 100.0), EDGES)
-    assert np.isnan(out[0])
-    assert out[6] == 0
+def test_regions_are_ninths_of_the_area():
+    row, column = np.array([0, 0, 50, 99, 100.0]), np.array([0, 100, 50, 0, 100.0])
+    assert profiles.regions(row, column).tolist() == [0, 2, 4, 6, 8]
 
 
 def test_light_between_the_spots_is_no_tail():
@@ -170,9 +211,5 @@ def test_light_between_the_spots_is_no_tail():
     row, column = rng.uniform(40, 60, (2, n))
     boxes = boxes_of(row, column, np.full(n, 5000.0), 2.0, 9)
     boxes += (rng.random(boxes.shape) < 0.1) * rng.exponential(150.0, boxes.shape)
-    crowd = np.zeros(boxes.shape, np.uint8)
-    measured = measure(boxes, row, column)
-    learned = profiles.learn_spot_profile(
-        boxes.astype(np.float32), crowd, row, column, measured, np.ones(n, bool), CORE_PX
-    )
-    assert learned.core_fraction > 0.9
+    learned = learn(boxes.astype(np.float32), row, column)
+    assert learned.core_fraction[0] > 0.95
