@@ -95,7 +95,7 @@ class Column:
                 edges = sorted({*edges, *self.faults.edges(begin_s, end_s)})
             views = []
             for start, end in pairwise(edges):
-                settings = self._changes[bisect_right(self._times, start) - 1]
+                settings = self._changes[max(bisect_right(self._times, start) - 1, 0)]
                 dark = settings.blanked or settings.screen_down
                 if end - start < SHORTEST_S or dark or self.faults.active(("beam_lost",), start):
                     continue

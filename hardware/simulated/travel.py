@@ -50,11 +50,11 @@ class Axis:
 
     def motor(self, t: float) -> float:
         """Where the motor is."""
-        return _advance(self._legs[bisect_right(self._times, t) - 1], t)[0]
+        return _advance(self._leg(t), t)[0]
 
     def follower(self, t: float) -> tuple[float, float]:
         """Where the specimen's side is, and the way it went."""
-        leg = self._legs[bisect_right(self._times, t) - 1]
+        leg = self._leg(t)
         return self._followed(leg, _advance(leg, t)[0])
 
     def at_rest_from(self) -> float:
@@ -88,12 +88,15 @@ class Axis:
 
     def freeze(self, t: float) -> None:
         """Be at rest at once: for a motor that stands still already, hung amid a move."""
-        leg = self._legs[bisect_right(self._times, t) - 1]
+        leg = self._leg(t)
         motor = _advance(leg, t)[0]
         follower, path = self._followed(leg, motor)
         n = bisect_right(self._times, t)
         del self._legs[n:], self._times[n:]
         self._add(Leg(t, motor, 0.0, 0.0, follower, path))
+
+    def _leg(self, t: float) -> Leg:
+        return self._legs[max(bisect_right(self._times, t) - 1, 0)]
 
     def _brake(self, t: float) -> Leg:
         """Forget what is planned after `t` and come to rest; the leg of rest."""
