@@ -7,13 +7,15 @@ import pickle
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-from _table import Ran, run_measured
+from typing import TYPE_CHECKING
 
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.formats import SeriesOverrides, load_instrument, read_series
 from ewaldflow.lib.reduction.engine import reduce_series
 from ewaldflow.lib.reduction.result import Reduction
+
+if TYPE_CHECKING:
+    from _table import Ran
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ def reduce_apart(
     folder: Path, work: Path, *, instrument: str | None = None, distance_mm: float | None = None
 ) -> Reduced:
     """The reduction of the series in `folder` by a fresh process."""
+    from _table import run_measured  # what draws tables is no cost of a reduction
+
     result = work / "reduction.pickle"
     result.unlink(missing_ok=True)
     command: list[str | Path] = [sys.executable, Path(__file__).absolute(), folder, result]

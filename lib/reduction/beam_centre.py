@@ -83,6 +83,7 @@ def centroid_above(
     return sum_row / weight, sum_column / weight, top
 
 
+@numba.njit(cache=True, nogil=True)
 def find_beam(frame: NDArray[np.float32], valid: NDArray[np.bool_]) -> tuple[float, float]:
     """(row, column) of the direct beam on a frame (rows, columns); NaN where it holds nothing.
 

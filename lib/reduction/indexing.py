@@ -76,25 +76,9 @@ def _projection_histograms(
     return histograms
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
 def _cosine_sums(points: Floats, weights: Floats, vectors: Floats) -> Floats:
     """S(v) for each of `vectors`."""
-    sums = np.zeros(len(vectors))
-    total = weights.sum()
-    for k in range(len(vectors)):
-        s = 0.0
-        for i in range(len(points)):
-            phase = (
-                2.0
-                * np.pi
-                * (
-                    points[i, 0] * vectors[k, 0]
-                    + points[i, 1] * vectors[k, 1]
-                    + points[i, 2] * vectors[k, 2]
-                )
-            )
-            s += weights[i] * np.cos(phase)
-        sums[k] = s / total
+    sums: Floats = np.cos(2 * np.pi * vectors @ points.T) @ weights / weights.sum()
     return sums
 
 

@@ -160,14 +160,11 @@ class SpotFinder:
     ----------
     shape : (rows, columns).
     threshold : significance of a strong pixel, in standard deviations.
-    half_box : half-width of the background box, px.
     clip : clipping of spots in the background, in standard deviations.
     """
 
-    def __init__(
-        self, shape: tuple[int, int], threshold: float = 5.0, half_box: int = 7, clip: float = 3.0
-    ) -> None:
-        self.threshold, self.half_box, self.clip = threshold, half_box, clip
+    def __init__(self, shape: tuple[int, int], threshold: float = 5.0, clip: float = 3.0) -> None:
+        self.threshold, self.clip = threshold, clip
         self._work = np.empty((4, *shape), np.float32)
         self._strong = np.zeros(shape, bool)
         self._previous = np.full(shape, -1, np.int32)
@@ -190,7 +187,7 @@ class SpotFinder:
         Returns its local background, which the next frame overwrites. A frame that is never
         handed over (blank) does not part a spot that lives through it.
         """
-        background = local_background(electrons, valid, self.half_box, self.clip, self._work)
+        background = local_background(electrons, valid, self.clip, self._work)
         strong_pixels(electrons, valid, background, np.float32(self.threshold), self._strong)
         strong = np.flatnonzero(self._strong)
         needed = self._n + len(strong)

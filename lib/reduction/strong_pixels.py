@@ -1,9 +1,9 @@
 """Which pixels of a frame stand out from the background around them.
 
 A pixel is strong where the counts of its 3 x 3 neighbourhood, in electrons, exceed those of
-the surrounding box (mean after clipping its own spots) by `threshold` standard deviations of
-the variance-stabilised Poisson variable 2 sqrt(N + 3/8) (Anscombe, Biometrika 35 (1948) 246):
-at the sub-electron backgrounds of ED a Gaussian z would let noise through.
+the surrounding 15 x 15 box (mean after clipping its own spots) by `threshold` standard
+deviations of the variance-stabilised Poisson variable 2 sqrt(N + 3/8) (Anscombe, Biometrika 35
+(1948) 246): at the sub-electron backgrounds of ED a Gaussian z would let noise through.
 
 Every pixel of every frame passes through here, so all loops run along a row, without branches.
 """
@@ -17,68 +17,56 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _slide(
-    part: NDArray[np.float32], doubled: NDArray[np.float32], width: int, total: NDArray[np.float32]
-) -> None:
-    """Sums of `width` neighbours, total[c] = part[c] + ... + part[c + width - 1].
+# Half-width of the box that a pixel's background is taken from; `_across` is written for it.
+HALF_BOX = 7
 
-    Neighbours are summed in pairs, pairs of pairs and so on, which takes log2(width) sweeps and,
-    unlike a running sum, no sweep waits for its own last result. `part` is overwritten.
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _across(
+    columns: NDArray[np.float32],
+    pairs: NDArray[np.float32],
+    fours: NDArray[np.float32],
+    sums: NDArray[np.float32],
+) -> None:
+    """Sums of 15 neighbours, sums[c] = columns[c] + ... + columns[c + 14], by pairs and fours.
+
+    Unlike with a running sum, no step waits for the one before it.
     """
-    n = len(total)
-    total[:] = 0.0
-    done, span = 0, 1
-    while True:
-        if width & span:
-            shifted = part[done : done + n]
-            for c in range(n):
-                total[c] += shifted[c]
-            done += span
-        if 2 * span > width:
-            return
-        shifted = part[span:]
-        for c in range(len(shifted)):
-            doubled[c] = part[c] + shifted[c]
-        part, doubled = doubled, part
-        span *= 2
+    for c in range(len(pairs)):
+        pairs[c] = columns[c] + columns[c + 1]
+    for c in range(len(fours)):
+        fours[c] = pairs[c] + pairs[c + 2]
+    for c in range(len(sums)):
+        sums[c] = fours[c] + fours[c + 4] + fours[c + 8] + pairs[c + 12] + columns[c + 14]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _box_sums(
-    values: NDArray[np.float32], half: int, column_sums: Floats, sums: NDArray[np.float32]
-) -> None:
-    """Sums over a (2 half + 1)^2 box about each pixel, cut at the detector's edge."""
+def _box_sums(values: NDArray[np.float32], sums: NDArray[np.float32]) -> None:
+    """Sums over the box about each pixel, cut at the detector's edge."""
     rows, columns = values.shape
-    width = 2 * half + 1
-    padded = np.zeros(columns + width, np.float32)
-    doubled = np.zeros(columns + width, np.float32)
+    padded = np.zeros(columns + 2 * HALF_BOX, np.float32)
+    pairs, fours = np.empty(len(padded) - 1, np.float32), np.empty(len(padded) - 3, np.float32)
+    middle = padded[HALF_BOX : HALF_BOX + columns]
     # in double precision, or bright pixels leave their rounding errors in all rows below
-    column_sums[:] = 0.0
-    for r in range(-half, rows):
-        if r + half < rows:
-            new = values[r + half]
+    inside = np.zeros(columns)
+    for r in range(-HALF_BOX, rows):
+        new, old = r + HALF_BOX, r - HALF_BOX - 1
+        if new < rows:
             for c in range(columns):
-                column_sums[c] += new[c]
-        if r < 0:
-            continue
-        if r > half:
-            old = values[r - half - 1]
+                inside[c] += values[new, c]
+        if old >= 0:
             for c in range(columns):
-                column_sums[c] -= old[c]
-        padded[:half] = 0.0
-        padded[half + columns :] = 0.0
-        middle = padded[half : half + columns]
-        for c in range(columns):
-            middle[c] = column_sums[c]
-        _slide(padded, doubled, width, sums[r])
+                inside[c] -= values[old, c]
+        if r >= 0:
+            for c in range(columns):
+                middle[c] = inside[c]
+            _across(padded, pairs, fours, sums[r])
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _background(
     electrons: NDArray[np.float32],
     valid: NDArray[np.bool_],
-    half: int,
     clip: np.float32,
     work: NDArray[np.float32],
 ) -> None:
@@ -87,15 +75,14 @@ def _background(
     zero, one, least = np.float32(0.0), np.float32(1.0), np.float32(0.25)
     # sums over boxes; the electrons of a pixel that is kept, or 0; whether it is: 1 or 0
     total, count, kept, keep = work[0], work[1], work[2], work[3]
-    column_sums = np.empty(columns)
     for r in range(rows):
         e, v, w, k = electrons[r], valid[r], kept[r], keep[r]
         for c in range(columns):
             k[c] = one if v[c] else zero
             w[c] = e[c] if v[c] else zero
     for _ in range(2):
-        _box_sums(kept, half, column_sums, total)
-        _box_sums(keep, half, column_sums, count)
+        _box_sums(kept, total)
+        _box_sums(keep, count)
         for r in range(rows):
             e, v, w, k, t, n = electrons[r], valid[r], kept[r], keep[r], total[r], count[r]
             for c in range(columns):
@@ -103,9 +90,9 @@ def _background(
                 good = v[c] & (e[c] <= mean + clip * np.sqrt(max(mean, least)))
                 k[c] = one if good else zero
                 w[c] = e[c] if good else zero
-    _box_sums(kept, half, column_sums, total)
-    _box_sums(keep, half, column_sums, count)
-    minimum = np.float32(0.2 * (2 * half + 1) ** 2)
+    _box_sums(kept, total)
+    _box_sums(keep, count)
+    minimum = np.float32(0.2 * (2 * HALF_BOX + 1) ** 2)
     for r in range(rows):
         t, n = total[r], count[r]
         for c in range(columns):
@@ -115,7 +102,6 @@ def _background(
 def local_background(
     electrons: NDArray[np.float32],
     valid: NDArray[np.bool_],
-    half: int,
     clip: float,
     work: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
@@ -125,14 +111,13 @@ def local_background(
     ----------
     electrons : (rows, columns) float32.
     valid : (rows, columns) bool.
-    half : half-width of the box in px.
     clip : pixels above mean + clip * sqrt(mean) of one pass are left out of the next.
     work : (4, rows, columns) to work in and to hold the result; fresh memory for every frame
         would cost as much time as the sums do.
     """
     if work is None:
         work = np.empty((4, *electrons.shape), np.float32)
-    _background(electrons, valid, half, np.float32(clip), work)
+    _background(electrons, valid, np.float32(clip), work)
     return work[0]
 
 

@@ -128,27 +128,27 @@ def test_the_background_is_the_mean_of_the_box():
     valid[20:25] = False
     valid[:, 60:64] = False
     electrons[~valid] = 1e4
-    found = local_background(electrons, valid, 7, np.float32(1e3))
+    found = local_background(electrons, valid, 1e3)
     total = uniform_filter(np.where(valid, electrons, 0).astype(float), 15, mode="constant")
     count = uniform_filter(valid.astype(float), 15, mode="constant")
     assert_allclose(found, total / count, rtol=1e-5)
 
 
 def test_spots_are_clipped_from_the_background():
-    assert_allclose(local_background(frame((40, 30, 5)), ALL, 7, np.float32(3)), 1.0)
+    assert_allclose(local_background(frame((40, 30, 5)), ALL, 3), 1.0)
 
 
 @pytest.mark.parametrize(("mean", "most"), [(0.1, 0.1), (1.0, 0.06), (10.0, 0.02)])
 def test_clipping_hardly_biases_the_background(mean, most):
     electrons = np.random.default_rng(1).poisson(mean, SHAPE).astype(np.float32)
-    found = local_background(electrons, ALL, 7, np.float32(3))
+    found = local_background(electrons, ALL, 3)
     assert found.mean() == pytest.approx(electrons.mean(), rel=most)
 
 
 def test_no_background_where_hardly_a_pixel_is_left():
     valid = NONE.copy()
     valid[40:46, 30:36] = True  # 36 pixels; 45 are a fifth of the box
-    found = local_background(frame(), valid, 7, np.float32(3))
+    found = local_background(frame(), valid, 3)
     assert np.isnan(found).all()
     assert len(find({0: frame((41, 31, 100))}, valid)) == 0
 
