@@ -228,11 +228,11 @@ def _take(session: Session, candidate: Candidate, progress: Progress) -> Crystal
             series.close()
         session.failures = 0
         frames = rotated.frames
-        status: Status = "taken" if rotated.reached else "short"
+        status: Status = "taken" if rotated.complete else "short"
         outcome = replace(
             outcome,
             status=status if frames else "lost",
-            reason=rotated.ended,
+            reason=rotated.reason,
             name=name if frames else "",
             folder=str(folder) if frames else "",
             alpha_start_deg=frames[0].alpha_start_deg if frames else None,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
-from ..serialred.record import RECORD as NAME
-from ..serialred.record import read_record
 from .source import Sidecar, stated
 
-__all__ = ["NAME", "read_series_record"]
+NAME = "tracking.jsonl"
 
 
 def read_series_record(path: Path) -> Sidecar:
@@ -41,3 +42,26 @@ def read_series_record(path: Path) -> Sidecar:
                 "mend the line, or remove the record to read the frames without it",
             ) from None
     return Sidecar(path, metadata, frame_angles=angles, tracking=tuple(tracking))
+
+
+def read_record(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a record; a last one cut short by a crash is left out.
+
+    Raises
+    ------
+    UserError : a line before the last is not JSON.
+    """
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                return
+            raise UserError(
+                f"{path}, line {number}", str(error), "one JSON object per line", "mend the line"
+            ) from None
+        if isinstance(found, dict):
+            yield found

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..formats.series_record import NAME as RECORD
 from ..formats.smv import frame_header
 from ..geometry import Geometry
 from ..instrument import SeriesMetadata
 
-RECORD = "tracking.jsonl"
 FRAMES, TRACKING, VIEWS = "frames", "tracking", "views"
 Counts = NDArray[Any]
 
@@ -130,29 +129,6 @@ class SeriesFolder:
         with _disk(self.folder):
             os.fsync(self._record.fileno())
             self._record.close()
-
-
-def read_record(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a record; a last one cut short by a crash is left out.
-
-    Raises
-    ------
-    UserError : a line before the last is not JSON.
-    """
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                return
-            raise UserError(
-                f"{path}, line {number}", str(error), "one JSON object per line", "mend the line"
-            ) from None
-        if isinstance(found, dict):
-            yield found
 
 
 def _plain(value: Any) -> Any:

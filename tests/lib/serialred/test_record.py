@@ -7,9 +7,10 @@ import pytest
 
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.formats import read_series
+from ewaldflow.lib.formats.series_record import read_record
 from ewaldflow.lib.geometry import Geometry
 from ewaldflow.lib.instrument import SeriesMetadata, SeriesOverrides
-from ewaldflow.lib.serialred.record import FRAMES, RECORD, TRACKING, SeriesFolder, read_record
+from ewaldflow.lib.serialred.record import FRAMES, RECORD, TRACKING, SeriesFolder
 
 GEOMETRY = Geometry(0.025079, 0.055, 452.0, (10.0, 12.0), (-0.6204, 0.7843, 0.0))
 METADATA = SeriesMetadata(
