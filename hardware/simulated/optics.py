@@ -131,8 +131,8 @@ class Optics:
     ----------
     beam_um_per_nm : beam shift on the specimen, rows x and y.
     focused_mm, defocused_mm : what each deflector does to the pattern, mm per unit, at the
-        camera length `reference_mm`; defocused at the reference defocus, and without the motion
-        of the beam on the specimen.
+        camera length `reference_mm` (the one shown at first); defocused at the reference
+        defocus, and without the motion of the beam on the specimen.
     imaging_mm : what each does to the picture's origin at 2500 x, mm per unit.
     """
 
@@ -140,12 +140,13 @@ class Optics:
         self,
         options: OpticsOptions,
         camera_lengths: dict[float, float],
+        reference: float,
         pixel_size_mm: float,
         seed: int,
     ) -> None:
         rng = np.random.default_rng([seed, 0x0F])
         self.options, self.camera_lengths, o = options, camera_lengths, options
-        self.reference_mm = self.effective_mm(next(iter(camera_lengths)))
+        self.reference_mm = self.effective_mm(reference)
         px = pixel_size_mm
 
         def drawn(size: float) -> Floats:

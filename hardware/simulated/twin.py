@@ -200,7 +200,9 @@ def open_twin(
             f"instrument {instrument.name}", "no rotation_axis or no camera_lengths", "both",
             "add them to its YAML",
         )  # fmt: skip
-    sensor, first = options.sensor, next(iter(instrument.camera_lengths))
+    sensor, lengths = options.sensor, dict(instrument.camera_lengths)
+    at_first = [mm for mm, effective in lengths.items() if effective == instrument.distance_mm]
+    first = at_first[0] if at_first else next(iter(lengths))
     clock = SimulatedClock() if clock is None else clock
     goniometer = options.goniometer
     if not isinstance(goniometer, GoniometerOptions):
@@ -209,13 +211,11 @@ def open_twin(
     geometry = Geometry(
         wavelength_A=electron_wavelength_A(instrument.voltage_kV),
         pixel_size_mm=sensor.pixel_size_mm,
-        distance_mm=instrument.camera_lengths[first],
+        distance_mm=lengths[first],
         beam_centre_px=((sensor.shape[0] - 1) / 2, (sensor.shape[1] - 1) / 2),
         axis=tuple(axis.tolist()),
     )
-    optics = Optics(
-        options.optics, dict(instrument.camera_lengths), sensor.pixel_size_mm, options.seed
-    )
+    optics = Optics(options.optics, lengths, first, sensor.pixel_size_mm, options.seed)
     column = Column(
         clock,
         Goniometer(goniometer, axis, options.seed),

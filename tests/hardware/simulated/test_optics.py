@@ -17,7 +17,7 @@ NAMES: tuple[DeflectorName, ...] = get_args(DeflectorName)
 
 
 def optics(seed: int = 1, **options: Any) -> Optics:
-    return Optics(OpticsOptions(**{**STILL, **options}), LENGTHS, PX, seed)
+    return Optics(OpticsOptions(**{**STILL, **options}), LENGTHS, 300.0, PX, seed)
 
 
 def settings(condition: Condition, defocus_um: float = 150.0, **more: Any) -> Settings:
