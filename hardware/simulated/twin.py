@@ -140,6 +140,17 @@ class Truth:
         seen: Floats = view.origin_px + lab @ view.picture_px_per_um.T
         return seen
 
+    def off_beam_um(self, specimen_um: ArrayLike, t_s: float | None = None) -> Floats:
+        """(..., 2) lab (x, y) of points of the specimen from the centre of the beam, um.
+
+        At another time: with the settings of now.
+        """
+        t = self._at(t_s)
+        away: Floats = (
+            self.lab_um(specimen_um, t)[..., :2] - self.column.view(t, 1.0).beam_centre_um
+        )
+        return away
+
     def stage_um(self, specimen_um: ArrayLike) -> Floats:
         """(..., 2) stage (x, y) that bring points of the specimen onto the optical axis, at
         alpha = 0 and without backlash and wander."""

@@ -94,6 +94,17 @@ def test_the_stage_brings_a_point_to_the_axis() -> None:
     np.testing.assert_allclose(twin.truth.lab_um(point)[:2], 0.0, atol=0.02)
 
 
+def test_off_the_beam_is_where_the_point_is_in_the_disc() -> None:
+    twin = open_twin(TwinOptions(seed=5))
+    twin.microscope.set_mode("diffraction")
+    twin.microscope.lenses["diffraction_focus"].set(150.0)
+    twin.microscope.deflectors["beam_shift"].set((300.0, -200.0))
+    point, view = (0.2, 0.1, 0.5), twin.truth.view()
+    disc = view.origin_px + view.picture_px_per_um @ view.beam_centre_um
+    expected = np.linalg.inv(view.picture_px_per_um) @ (twin.truth.px(point) - disc)
+    np.testing.assert_allclose(twin.truth.off_beam_um(point), expected, atol=1e-9)
+
+
 def test_truth_costs_no_time() -> None:
     twin = open_twin()
     for ask in (twin.truth.pose, twin.truth.view, twin.truth.alpha_deg, twin.truth.is_moving):
