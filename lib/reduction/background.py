@@ -44,7 +44,7 @@ class Backgrounds:
     own_variance : (m,) of the level, the part that is the slice's own.
     shared_variance : (m,) of the level, the part in common with the reflection's other slices.
     unevenness : (m,) r.m.s. of what lies below the plane over that of counting: about 1; infinite
-        where the plane leaves out a large part of the pixels.
+        where the plane falls to nothing under the spot.
     """
 
     level: Floats
@@ -185,8 +185,9 @@ def _fit_planes(
             short = max(expected - values[k], 0.0)
             squares += short * short
             counting += expected if short > 0.0 else 0.0
-        # where much lies above it, it is not the background that is a plane
-        out[m, 4] = np.sqrt(squares / max(counting, 1e-9)) if used > 0.6 * n else np.inf
+        # a plane that falls to nothing under the spot is the flank of something brighter
+        steep = clear_px * np.sqrt(slope_y * slope_y + slope_x * slope_x) > level
+        out[m, 4] = np.inf if steep else np.sqrt(squares / max(counting, 1e-9))
 
 
 @numba.njit(cache=True, nogil=True)

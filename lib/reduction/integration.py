@@ -319,7 +319,7 @@ def _collect(
     with np.errstate(invalid="ignore", divide="ignore"):
         d_row = np.bincount(which, weight * np.nan_to_num(sums.offset_row), n) / weight_sum
         d_column = np.bincount(which, weight * np.nan_to_num(sums.offset_column), n) / weight_sum
-    uneven = mean(np.nan_to_num(background.unevenness, posinf=1e3))
+    uneven = mean(np.nan_to_num(background.unevenness, posinf=10.0))
     flags[uneven > _UNEVEN] |= np.uint32(Flag.BACKGROUND)
     strength = intensity / np.sqrt(var)
     trusted = (strength > 5) & np.isfinite(d_row)

@@ -121,6 +121,23 @@ def test_a_sloping_background_is_a_plane():
     assert np.median(measure(boxes, np.full(n, 50.2), np.full(n, 60.4))[0].unevenness) > 2
 
 
+def test_the_flank_of_the_direct_beam_is_no_background_but_a_spots_tails_are():
+    y, x = np.indices((13, 13)) - 6.0
+    at = np.full(200, 50.2), np.full(200, 60.4)
+    beam = 0.5 + 3000 * np.exp(-0.5 * ((y - 12) ** 2 + x**2) / 4**2)
+    spot = 0.5 + 3000 / (1 + (y**2 + x**2) / 2**2) ** 2
+    beside, under = (
+        np.median(
+            measure(np.random.default_rng(4).poisson(e, (200, 13, 13)).astype(np.float32), *at)[
+                0
+            ].unevenness
+        )
+        for e in (beam, spot)
+    )
+    assert beside > 2.5
+    assert under < 2.5
+
+
 def test_slices_of_a_reflection_share_their_background_as_far_as_they_agree():
     n, rng = 600, np.random.default_rng(4)
     reflection = np.repeat(np.arange(n // 6), 6)
