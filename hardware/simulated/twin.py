@@ -20,8 +20,9 @@ from .column import Column
 from .detector import Cmos, Timepix
 from .faults import Fault, FaultKind, Faults
 from .goniometer import Goniometer, GoniometerOptions, Setting, preset
-from .microscope import Latencies, SimulatedMicroscope, StageRange
+from .microscope import SimulatedMicroscope
 from .optics import Optics, OpticsOptions, Settings
+from .stage import Latencies, StageRange
 from .view import Pose, View
 
 Floats = NDArray[np.float64]

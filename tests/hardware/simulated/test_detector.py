@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import poisson
 
-from ewaldflow.hardware.simulated.detector import OTHER, SHARE, Cmos, Readout, Timepix, _poisson
+from ewaldflow.hardware.simulated.detector import (
+    OTHER,
+    QUANTILES,
+    SHARE,
+    Cmos,
+    Readout,
+    Timepix,
+    _poisson,
+)
 
 CLEAN = {"dead_pixels": 0, "hot_pixels": 0, "spread": 0.0}
 SHAPE = (516, 516)
@@ -14,7 +22,9 @@ SHAPE = (516, 516)
 
 @pytest.mark.parametrize("mean", [0.03, 0.125, 0.9, 3.3, 12.5, 19.99, 20.0, 45.0, 800.0])
 def test_counts_are_poisson(mean: float) -> None:
-    drawn = _poisson(np.full((500, 800), mean), np.uint64(20261121), SHARE, OTHER).ravel()
+    drawn = _poisson(
+        np.full((500, 800), mean), np.uint64(20261121), SHARE, OTHER, QUANTILES
+    ).ravel()
     values = np.arange(drawn.max() + 2)
     seen = np.cumsum(np.bincount(drawn, minlength=len(values))) / drawn.size
     # the largest distance of 400 000 deviates from their distribution: 99.9 % are below 0.0031
