@@ -15,7 +15,7 @@ from .dialects import Dialect, Nonsense
 from .options import Server
 
 T = TypeVar("T")
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 2.0
 # Of the handshake: two, since a late answer waits in the server until its thread gets its turn.
 ROUNDS = 2
 
