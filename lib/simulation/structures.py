@@ -5,7 +5,8 @@ gemmi's c4322 electron scattering factors f (Peng et al., Acta Cryst. A52, 257, 
 atoms, Å), occupancies o and displacement factors T.
 
 The zeolite frameworks are the DLS76-optimised SiO2 structures of the IZA Database of Zeolite
-Structures (Ch. Baerlocher and L. B. McCusker, http://www.iza-structure.org/databases/).
+Structures (Ch. Baerlocher and L. B. McCusker, http://www.iza-structure.org/databases/). The
+garnet is from G. A. Novak and G. V. Gibbs, Am. Mineral. 56, 791 (1971).
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ Complexes = NDArray[np.complex128]
 # The IZA structures carry no displacement parameters; these are usual for calcined zeolites.
 U_ISO_A2 = {"Si": 0.015, "O": 0.03}
 
+# Usual for silicate garnets at room temperature.
+GARNET_U_ISO_A2 = {"Ca": 0.007, "Fe": 0.005, "Si": 0.005, "O": 0.007}
+
 # Images of an atom closer than this are the same atom on a special position (as in gemmi).
 SAME_ATOM_A = 0.4
 
 
 @dataclass(frozen=True)
 class Framework:
-    """A zeolite framework: IZA code, cell, space group, unique atoms (element, x, y, z)."""
+    """A framework: name (a zeolite's IZA code), cell, space group, atoms (element, x, y, z)."""
 
     code: str
     cell: Cell
@@ -121,6 +125,18 @@ CHA = Framework(  # chabazite
     ),
 )
 
+ANDRADITE = Framework(  # garnet, Ca3 Fe2 (SiO4)3
+    "andradite",
+    (12.058, 12.058, 12.058, 90.0, 90.0, 90.0),
+    "I a -3 d",
+    (
+        ("Ca", 0.125, 0.0, 0.25),
+        ("Fe", 0.0, 0.0, 0.0),
+        ("Si", 0.375, 0.0, 0.25),
+        ("O", 0.0395, 0.0488, 0.1555),
+    ),
+)
+
 FRAMEWORKS = {framework.code: framework for framework in (MFI, MOR, CHA)}
 
 
@@ -130,7 +146,22 @@ def zeolite(code: str) -> gemmi.SmallStructure:
         raise UserError(
             "structure", repr(code), f"one of {', '.join(FRAMEWORKS)}", "choose one or read a CIF"
         )
-    framework = FRAMEWORKS[code]
+    return _built(FRAMEWORKS[code], U_ISO_A2)
+
+
+def garnet() -> gemmi.SmallStructure:
+    """Andradite: a structure with many reflections that only its glide planes forbid."""
+    return _built(ANDRADITE, GARNET_U_ISO_A2)
+
+
+def structure_named(name: str) -> gemmi.SmallStructure:
+    """A zeolite by its IZA code, ``andradite``, or the structure of the CIF of that path."""
+    if name == ANDRADITE.code:
+        return garnet()
+    return zeolite(name) if name in FRAMEWORKS else structure_from_cif(name)
+
+
+def _built(framework: Framework, u_iso_A2: dict[str, float]) -> gemmi.SmallStructure:
     structure = gemmi.SmallStructure()
     structure.name = framework.code
     structure.cell = gemmi.UnitCell(*framework.cell)
@@ -143,7 +174,7 @@ def zeolite(code: str) -> gemmi.SmallStructure:
         site.element = gemmi.Element(element)
         site.fract = gemmi.Fractional(x, y, z)
         site.occ = 1.0
-        site.u_iso = U_ISO_A2[element]
+        site.u_iso = u_iso_A2[element]
         structure.add_site(site)
     structure.setup_cell_images()
     return structure

@@ -1,0 +1,128 @@
+"""Multiple scattering: how the electrons are shared among the beams of a mosaic crystal.
+
+Between blocks that are coherent over far less than the crystal's thickness, intensities and not
+amplitudes add up, and the beams obey Darwin's transfer equations for all of them together,
+
+    dI_g / dt = sum_g' W_gg' (I_g' - I_g),    W_gg' = (lambda |F_(g-g')| / V)^2 Pbar(s_g - s_g'),
+
+t being the depth. (For two beams: W. H. Zachariasen, Theory of X-ray Diffraction in Crystals,
+1945, ch. IV.) A reflection of no structure factor fills up over pairs g', g - g' that are both
+excited; the strongest lose; electrons are conserved.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# So many of the strongest beams, and the direct one, are sources of others.
+SOURCES = 48
+
+# The series ends where all but this share of the electrons is accounted for.
+REST = 1e-7
+
+
+@njit(cache=True)
+def transfer_rates(
+    hkl: Ints, s1: Floats, s2: Floats, sigma: Floats, source: Ints, strength_at: Floats,
+    wavelength_A: float,
+) -> Floats:  # fmt: skip
+    """(sources, beams) W in 1/Å from each source to each beam; see the module.
+
+    The exposure widens the Gaussian by the sweep of s_g - s_g', as if that were Gaussian.
+    """
+    rates = np.zeros((len(source), len(hkl)))
+    limit = np.array([n // 2 for n in strength_at.shape])
+    for j in range(len(source)):
+        a = source[j]
+        for g in range(len(hkl)):
+            h0, h1, h2 = hkl[g, 0] - hkl[a, 0], hkl[g, 1] - hkl[a, 1], hkl[g, 2] - hkl[a, 2]
+            if g == a or abs(h0) > limit[0] or abs(h1) > limit[1] or abs(h2) > limit[2]:
+                continue
+            strength = strength_at[h0 + limit[0], h1 + limit[1], h2 + limit[2]]
+            if strength <= 0.0:
+                continue
+            from_, to = s1[g] - s1[a], s2[g] - s2[a]
+            width2 = sigma[g] ** 2 + (to - from_) ** 2 / 12.0
+            s = 0.5 * (from_ + to)
+            x2 = s * s / width2
+            if x2 < 25.0:
+                mean = math.exp(-0.5 * x2) / math.sqrt(2.0 * math.pi * width2)
+                rates[j, g] = wavelength_A * wavelength_A * strength * mean
+    return rates
+
+
+@njit(cache=True)
+def _spread(direct: Floats, source: Ints, rates: Floats, thickness_A: float) -> Floats:
+    """Shares of the direct beam (first) and all others behind the crystal.
+
+    By uniformisation, exp(M t) = sum_n Poisson(n; L t) (1 + M / L)^n, in which no term is
+    negative.
+    """
+    n, m = len(direct), len(source)
+    out = np.empty(m + 1)
+    out[m] = direct.sum()
+    for j in range(m):
+        out[j] = rates[j].sum() + direct[source[j]]
+    fastest = out.max()
+    total = np.zeros(n + 1)
+    total[0] = 1.0
+    if fastest * thickness_A <= 0.0:
+        return total
+    mean = fastest * thickness_A
+    state, weight = total.copy(), math.exp(-mean)
+    given = weight
+    total = weight * state
+    k = 0
+    while given < 1.0 - REST and k < 400:
+        k += 1
+        new = state.copy()
+        part = state[0] / fastest
+        new[0] -= part * out[m]
+        for g in range(n):
+            new[g + 1] += part * direct[g]
+        for j in range(m):
+            part = state[source[j] + 1] / fastest
+            if part <= 0.0:
+                continue
+            new[source[j] + 1] -= part * out[j]
+            new[0] += part * direct[source[j]]
+            for g in range(n):
+                new[g + 1] += part * rates[j, g]
+        state = new
+        weight *= mean / k
+        given += weight
+        total += weight * state
+    return total / total.sum()
+
+
+def beams_behind(
+    hkl: Ints, rate: Floats, s1: Floats, s2: Floats, sigma: Floats, strength_at: Floats,
+    wavelength_A: float, thickness_A: float,
+) -> tuple[float, Floats]:  # fmt: skip
+    """Shares of the electrons in the direct beam and in the reflections behind a crystal.
+
+    Parameters
+    ----------
+    hkl : (n, 3) of the excited reflections.
+    rate : (n,) from the direct beam, 1/Å.
+    s1, s2, sigma : (n,) excitation errors at both ends of the exposure, rocking widths, 1/Å.
+    strength_at : ``|F|^2 / V^2`` by index, see `specimen.Phase`.
+
+    Returns
+    -------
+    A number and (n,); all together are 1.
+    """
+    if not len(rate):
+        return 1.0, np.zeros(0)
+    strongest = np.argsort(-rate, kind="stable")[:SOURCES]
+    source = np.sort(strongest[rate[strongest] > 1e-3 * rate[strongest[0]]])
+    rates = transfer_rates(hkl, s1, s2, sigma, source, strength_at, wavelength_A)
+    shares = _spread(rate, source, rates, thickness_A)
+    return float(shares[0]), shares[1:]
