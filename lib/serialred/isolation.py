@@ -50,7 +50,7 @@ class Selection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     isolation_um: NonNegativeFloat = 1.0
-    edge_um: NonNegativeFloat = 0.5
+    edge_um: NonNegativeFloat = 1.0
     area_um2: tuple[NonNegativeFloat, NonNegativeFloat] = (0.04, 2.0)
     contrast: tuple[NonNegativeFloat, NonNegativeFloat] = (0.06, 0.9)
     solidity: float = Field(default=0.8, ge=0, le=1)
