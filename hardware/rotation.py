@@ -35,6 +35,7 @@ from ..lib.serialred.tracking import (
     specimen_um_per_unit,
 )
 from .errors import LimitExceeded, Unsupported
+from .moves import wait_until_still
 from .protocols import Camera, Capability, Clock, DeflectorName, Exposure, Microscope
 
 Floats = NDArray[np.float64]
@@ -43,6 +44,8 @@ Floats = NDArray[np.float64]
 RAMP_S = 0.3
 # A displacement of the pattern below this is noise; it is not followed.
 STILL_PX = 0.4
+# An end of the range is reached when it is as near as this; read-outs on the way there.
+AT_THE_END_DEG, POSITIONING_READ_S = 0.5, 2.0
 # Images at rest, before the rotation, that bring the beam onto the crystal.
 CENTRINGS = 3
 
@@ -260,21 +263,20 @@ class _Rotation:
         s, stage = self.settings, self.scope.stage
         start = stage.position().alpha_deg
         target = s.target_deg(start)
-        sign = 1.0 if target > start else -1.0
-        speed = s.speed_deg_per_s
         self.tracker = new_tracker(s, start)
-        self.line = AlphaLine(asked_deg_per_s=None if speed is None else sign * speed)
-        abort, ended = None, f"the end of the range, {target:g} deg"
+        abort, ended = None, ""
         try:
             if s.image_interval:
                 self._centre(start)
+            if s.widest:
+                start = self._go_to_an_end(start)
+                target = s.target_deg(start)
+                if s.image_interval:
+                    self._centre(start)
+            ended = f"the end of the range, {target:g} deg"
+            sign = 1.0 if target > start else -1.0
             began = self.clock.now()
-            stage.start_move(alpha_deg=target, speed_deg_per_s=speed)
-            self.clock.sleep(RAMP_S)
-            self._read_stage()
-            if speed is None:  # two read-outs make a line
-                self.clock.sleep(1.0)
-                self._read_stage()
+            self._turn(target, sign, s.speed_deg_per_s)
             self._rotate(target, sign, began)
         except _Stopped as stopped:
             abort, ended = stopped.abort, f"{stopped.abort.rule}: {stopped.abort.reason}"
@@ -306,6 +308,42 @@ class _Rotation:
             alpha_rms_deg=record.alpha_rms_deg,
         )
         return record
+
+    def _turn(self, target: float, sign: float, speed: float | None) -> None:
+        """Begin to rotate, and know the line of the tilt."""
+        self.line = AlphaLine(asked_deg_per_s=None if speed is None else sign * speed)
+        self.scope.stage.start_move(alpha_deg=target, speed_deg_per_s=speed)
+        self.clock.sleep(RAMP_S)
+        self._read_stage()
+        if speed is None:  # two read-outs make a line
+            self.clock.sleep(1.0)
+            self._read_stage()
+
+    def _go_to_an_end(self, start: float) -> float:
+        """To the nearer end of the range without frames, the beam following; where it ends.
+
+        What the tracker learns of the swing on the way it knows for the series.
+        """
+        s, stage = self.settings, self.scope.stage
+        end = s.nearer_end_deg(start)
+        if abs(end - start) < AT_THE_END_DEG:
+            return start
+        sign = 1.0 if end > start else -1.0
+        self._turn(end, sign, s.positioning_deg_per_s)
+        read_at = self.clock.now()
+        try:
+            while sign * (self.line.at(self.clock.now()) - end) < 0:
+                if self.pace is None:
+                    self.clock.sleep(POSITIONING_READ_S)
+                else:
+                    self._track(0)
+                if self.clock.now() - read_at >= POSITIONING_READ_S:
+                    self._read_stage()
+                    read_at = self.clock.now()
+            arrived = wait_until_still(stage, self.clock, timeout_s=30.0)
+        finally:
+            stage.stop()
+        return arrived.alpha_deg
 
     def _rotate(self, target: float, sign: float, began: float) -> None:
         s, number, since = self.settings, 0, 0

@@ -95,7 +95,8 @@ class RotationSettings(_Strict):
     ----------
     range_deg : (lowest, highest) tilt; a series goes from where it is to the farther end, and
         with `widest` from the nearer end to the other.
-    widest : go to an end of the range first.
+    widest : go to the nearer end of the range first, following the crystal on the way.
+    positioning_deg_per_s : speed of that; None as for `speed_deg_per_s`.
     speed_deg_per_s : None: the stage's own, for instruments on which it cannot be set.
     exposure_s : of a diffraction frame.
     tracking : ``none``; ``plain``: by the last measured offset, as in the thesis; ``predictive``.
@@ -113,6 +114,7 @@ class RotationSettings(_Strict):
 
     range_deg: tuple[float, float] = (-50.0, 50.0)
     widest: bool = False
+    positioning_deg_per_s: PositiveFloat | None = 2.0
     speed_deg_per_s: PositiveFloat | None = 0.5
     exposure_s: PositiveFloat = 0.5
     tracking: Literal["none", "plain", "predictive"] = "predictive"
@@ -134,3 +136,8 @@ class RotationSettings(_Strict):
         """The end of the range that is farther from `alpha_deg`."""
         low, high = self.range_deg
         return high if alpha_deg - low < high - alpha_deg else low
+
+    def nearer_end_deg(self, alpha_deg: float) -> float:
+        """The end of the range that is nearer to `alpha_deg`."""
+        low, high = self.range_deg
+        return low if alpha_deg - low < high - alpha_deg else high
