@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..lib.errors import UserError
-from . import artefacts, convert, instruments, process
+from . import acquire, artefacts, convert, instruments, process
 
 _EPILOG = """
 **A first look**
@@ -43,6 +43,8 @@ def _about() -> None:
     """
 
 
+app.command("acquire")(acquire.acquire)
+app.command("calibrate-deflectors")(acquire.calibrate_deflectors)
 app.command("process")(process.process)
 app.command("demo")(process.demo)
 app.command("convert")(convert.convert)

@@ -78,3 +78,42 @@ def progress(n_series: int) -> Iterator[None]:
 
         with listening(listen):
             yield
+
+
+@contextmanager
+def acquisition_progress(wanted: int | None) -> Iterator[None]:
+    """Two lines while a session runs: what the instrument does, and what is reduced."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from ..tasks.progress import listening
+
+    reduced: dict[str, float] = {}
+    taken: set[str] = set()
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        console=console(stderr=True),
+        transient=True,
+    ) as bar:
+        instrument = bar.add_task("open the instrument", total=100)
+        reduction = bar.add_task("reduce", total=wanted or 1)
+
+        def listen(what: str, step: str, fraction: float) -> None:
+            if what in ("acquire", "calibrate"):
+                bar.update(instrument, description=f"{what}: {step}", completed=100 * fraction)
+                return
+            taken.add(what)
+            if step == "done":
+                reduced[what] = 1.0
+            bar.update(
+                reduction,
+                description=f"reduce: {what}, {step}",
+                completed=sum(reduced.values()),
+                total=max(wanted or 1, len(taken)),
+            )
+
+        with listening(listen):
+            yield

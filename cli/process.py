@@ -101,7 +101,7 @@ def process(
 
         load_instrument(instrument)  # so that a misspelt name is told once, not for each series
     n_workers = min(workers, len(sources), os.cpu_count() or 1)
-    _prepare(store)
+    prepare(store)
     with progress(len(sources)):
         from ..flows.process import process as flow
 
@@ -116,7 +116,7 @@ def demo(
     ] = 1,
 ) -> int:
     """Simulate a small ZSM-5 series, write it as SMV frames and process it end to end."""
-    _prepare(store)
+    prepare(store)
     with progress(1):
         from ..flows.demo import demo as flow
 
@@ -124,7 +124,8 @@ def demo(
     return _conclude(done.processed, store, f"true cell: {done.true_cell}")
 
 
-def _prepare(store: Path) -> None:
+def prepare(store: Path) -> None:
+    """Make the store, and have Prefect keep its records there."""
     # Prefect reads its settings when it is imported, and keeps its records in the store.
     from ..flows.environment import prepare_prefect
     from ..lib.artefacts import ArtefactStore
@@ -143,7 +144,7 @@ def _conclude(done: Processed, store: Path, remark: str = "") -> int:
         return 2
     kept = ArtefactStore(store)
     links = [
-        _shown(kept.folder(one.report) / "files" / PAGE) + " (already there)" * one.reused
+        shown(kept.folder(one.report) / "files" / PAGE) + " (already there)" * one.reused
         if one.report
         else ""
         for one in done.outcomes
@@ -152,13 +153,13 @@ def _conclude(done: Processed, store: Path, remark: str = "") -> int:
     out.print(outcome_table(done.outcomes, links))
     if remark:
         out.print(remark)
-    index = _shown(kept.folder(done.session) / "files" / INDEX)
+    index = shown(kept.folder(done.session) / "files" / INDEX)
     out.print(f"\nall reports: {index}", soft_wrap=True)
     return 0 if not failed else 2 if len(failed) == len(done.outcomes) else 1
 
 
-def _shown(path: Path) -> str:
-    # relative where that is shorter to read and type
+def shown(path: Path) -> str:
+    """A path, relative where that is shorter to read and type."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

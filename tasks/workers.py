@@ -12,14 +12,16 @@ T = TypeVar("T")
 
 
 @contextmanager
-def workers(n: int) -> Iterator[str | None]:
+def workers(n: int, *, apart: bool = False) -> Iterator[str | None]:
     """The address of `n` worker processes of one thread each; None for n = 1, which needs none.
+
+    With `apart` even a single one is a process, since this one has better to do.
 
     They are a plain Dask cluster rather than a Prefect task runner: a call costs milliseconds
     instead of tenths of a second. Work may be run again if a worker dies, so only what is safe
     to repeat belongs there; writing an artefact is.
     """
-    if n < 2:
+    if n < 2 and not apart:
         yield None
         return
     from distributed import LocalCluster

@@ -22,7 +22,7 @@ from ...lib.serialred.record import VIEWS, SeriesFolder
 from ...lib.serialred.session import SessionConfig
 from ..errors import ConnectionLost, InstrumentError, LimitExceeded, StageHung
 from ..lab import Lab
-from .approach import CrystalLost, approach
+from .approach import Approached, CrystalLost, approach
 from .rotate import rotate
 from .station import Station, prepare, refuse_incapable
 from .survey import Candidate, look, merged, positions
@@ -194,7 +194,7 @@ def _take(session: Session, candidate: Candidate, progress: Progress) -> Crystal
     decisions: list[dict[str, Any]] = []
 
     def record(event: str, **numbers: Any) -> None:
-        decisions.append({"what": event, "t_s": station.now, **numbers})
+        decisions.append({"decision": event, "t_s": station.now, **numbers})
 
     try:
         progress(f"{name}: approach", len(session.outcomes), len(session.candidates))
@@ -220,8 +220,7 @@ def _take(session: Session, candidate: Candidate, progress: Progress) -> Crystal
         )  # fmt: skip
         for line in decisions:
             series.line("decision", **line)
-        series.image(VIEWS, "crystal", here.view, role="imaging", number=0)
-        series.image(VIEWS, "snapshot", here.snapshot, role="snapshot", number=0)
+        _keep_views(series, here)
         try:
             rotated = rotate(station, series)
         finally:
@@ -249,6 +248,24 @@ def _take(session: Session, candidate: Candidate, progress: Progress) -> Crystal
     finally:
         station.lab.microscope.blank()
     return replace(outcome, **_beam(session, beam_before_s))
+
+
+def _keep_views(series: SeriesFolder, here: Approached) -> None:
+    """The pictures on which it was decided."""
+    for name, role, mode, one in (
+        ("crystal", "imaging", "imaging", here.view),
+        ("snapshot", "snapshot", "diffraction", here.snapshot),
+    ):
+        series.image(
+            VIEWS,
+            name,
+            one.counts,
+            role=role,
+            mode=mode,
+            number=0,
+            t_s=one.started_s,
+            exposure_s=one.exposure_s,
+        )
 
 
 def _far(session: Session, candidate: Candidate) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +14,12 @@ from ...lib.serialred.height import Done
 from ...lib.serialred.particles import find_particles
 from ...lib.serialred.quality import Snapshot, judge_snapshot
 from ..errors import BeamLost
+from ..protocols import Exposure
 from .height import adjust_height
 from .station import Station
 from .survey import Candidate, stage_px_per_um
 
 Floats = NDArray[np.float64]
-Counts = NDArray[Any]
 # told (event, numbers) of each decision
 Record = Callable[..., None]
 
@@ -43,14 +42,14 @@ class Approached:
     Attributes
     ----------
     height_um : by which z was changed; None if it was not touched.
-    view : picture of the crystal, counts.
+    view : picture of the crystal.
     snapshot, pattern : the still and what it was judged to be.
     beam_centre_px : (row, column) of the direct beam in it.
     """
 
     height_um: float | None
-    view: Counts
-    snapshot: Counts
+    view: Exposure
+    snapshot: Exposure
     pattern: Snapshot
     beam_centre_px: tuple[float, float]
 
@@ -88,11 +87,11 @@ def approach(station: Station, candidate: Candidate, *, adjust: bool, record: Re
     return Approached(height_um, view, snapshot, pattern, centre)
 
 
-def _find(station: Station, candidate: Candidate) -> tuple[Floats, float, Counts]:
+def _find(station: Station, candidate: Candidate) -> tuple[Floats, float, Exposure]:
     """(row, column) of the particle nearest to the middle, its distance in um, and the picture."""
-    counts = station.expose(station.session.imaging.exposure_s).counts
+    image = station.expose(station.session.imaging.exposure_s)
     um_per_px = np.linalg.inv(stage_px_per_um(station))
-    found = find_particles(counts, um_per_px, station.session.finding, valid=station.valid)
+    found = find_particles(image.counts, um_per_px, station.session.finding, valid=station.valid)
     p = found.particles
     off = (np.stack([p.row, p.column], 1) - station.centre_px) @ um_per_px.T
     away = np.hypot(*off.T)
@@ -105,19 +104,19 @@ def _find(station: Station, candidate: Candidate) -> tuple[Floats, float, Counts
             f"{candidate.area_um2:.2f} um^2 within {FOUND_AGAIN_UM:g} um of its middle"
         )
     best = near[np.argmin(away[near])]
-    return np.array([p.row[best], p.column[best]]), float(away[best]), counts
+    return np.array([p.row[best], p.column[best]]), float(away[best]), image
 
 
-def _centred(station: Station, candidate: Candidate, place_um: Floats) -> tuple[Counts, Floats]:
+def _centred(station: Station, candidate: Candidate, place_um: Floats) -> tuple[Exposure, Floats]:
     """The picture and the particle in it, after the stage was set so that it is near the middle."""
     um_per_px = np.linalg.inv(stage_px_per_um(station))
     for attempt in range(3):
         station.arrive(*place_um)
-        particle_px, away_um, counts = _find(station, candidate)
+        particle_px, away_um, image = _find(station, candidate)
         if away_um <= RECENTRE_UM or attempt == 2:
             break
         place_um = place_um + um_per_px @ (station.centre_px - particle_px)
-    return counts, particle_px
+    return image, particle_px
 
 
 def _beam_onto(station: Station, particle_px: Floats, record: Record) -> None:
@@ -145,7 +144,7 @@ def _beam_onto(station: Station, particle_px: Floats, record: Record) -> None:
     raise CrystalLost(f"the beam could not be brought onto it: {np.hypot(*off):.1f} px are left")
 
 
-def _snapshot(station: Station, record: Record) -> tuple[Snapshot, Counts, tuple[float, float]]:
+def _snapshot(station: Station, record: Record) -> tuple[Snapshot, Exposure, tuple[float, float]]:
     station.diffraction()
     exposure = station.expose(station.session.diffraction.snapshot_s)
     mask = station.lab.instrument.detector.mask
@@ -166,4 +165,4 @@ def _snapshot(station: Station, record: Record) -> tuple[Snapshot, Counts, tuple
         score=judged.score,
         beam_centre_px=centre,
     )
-    return judged, exposure.counts, centre
+    return judged, exposure, centre

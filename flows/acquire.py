@@ -1,0 +1,148 @@
+"""acquire: crystals are collected one after the other, each reduced while the next is collected."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from ..hardware.guard import guarded
+from ..hardware.lab import open_lab
+from ..hardware.serialred.acquire import begin, crystals, refuse_impossible
+from ..lib.artefacts import ArtefactStore
+from ..lib.errors import UserError
+from ..lib.reduction.config import ReductionConfig
+from ..lib.report.outcome import SeriesOutcome
+from ..lib.serialred.acquisition import Acquisition
+from ..lib.serialred.calibration import CalibrationSet
+from ..lib.serialred.session import SessionConfig
+from ..tasks.acquire import calibrate, keep_acquisition, kept_calibrations, next_crystal
+from ..tasks.progress import tell
+from ..tasks.workers import workers
+from .process import process_series
+
+# They only wait for the workers.
+_THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=64))
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """What `acquire` did.
+
+    Attributes
+    ----------
+    acquisition : reference of the artefact; its page lists all series and why the rest was left.
+    done : the same as data.
+    outcomes : of the reduction of each series.
+    failure : one line, if something on the instrument ended the session; "" otherwise.
+    """
+
+    acquisition: str
+    done: Acquisition
+    outcomes: tuple[SeriesOutcome, ...]
+    failure: str = ""
+
+
+@flow(
+    name="acquire",
+    flow_run_name="acquire {session.name}",
+    persist_result=False,
+    task_runner=_THREADS,
+)
+def acquire(
+    session: SessionConfig,
+    store: Path,
+    calibration: str | None = None,
+    calibrate_first: bool = False,
+    config: ReductionConfig | None = None,
+    n_workers: int = 1,
+) -> Acquired:
+    """Run a SerialRED session.
+
+    Whatever happens, the guard leaves the instrument safe, and what was collected is reduced.
+
+    Parameters
+    ----------
+    session : see configs/sessions.
+    store : root of the artefact store; raw frames go to ``raw/NAME`` in it.
+    calibration : reference of the deflector calibrations; None takes the instrument's latest.
+    calibrate_first : measure them now instead.
+    config : choices of the reduction engine.
+    n_workers : processes that reduce series meanwhile.
+
+    Raises
+    ------
+    UserError : the session is impossible on this instrument; nothing was moved.
+    """
+    ArtefactStore(store).create()
+    raw = _new_folder(store / "raw" / session.name)
+    lab = open_lab(session.instrument, **session.options)
+    failure = ""
+    running: list[PrefectFuture[SeriesOutcome]] = []
+    hunt = None
+    with workers(n_workers, apart=True) as address:
+        try:
+            with guarded(lab) as safe:
+                refuse_impossible(safe, session)
+                if calibrate_first:
+                    calibration = calibrate(safe, session, store)
+                known = kept_calibrations(calibration, lab.instrument.name, store)
+                hunt = begin(safe, session, known, raw)
+                series = crystals(hunt, lambda what, k, n: tell("acquire", what, k / max(n, 1)))
+                while (one := next_crystal(series)) is not None:
+                    name, frames = f"{session.name}-{one.name}", Path(one.folder)
+                    running.append(
+                        process_series.submit(
+                            name, frames, store, session.instrument, None, config, address
+                        )
+                    )
+        except UserError as error:
+            if hunt is None:
+                raise
+            failure = str(error)
+            _log.error("%s", failure)
+        tell("acquire", "finish reductions", 1.0)
+        outcomes = tuple(one.result() for one in running)
+    done = hunt.acquisition()
+    if failure:
+        done = replace(done, ended=failure)
+    kept = keep_acquisition(done, session, outcomes, store, calibration)
+    return Acquired(kept, done, outcomes, failure)
+
+
+def _new_folder(wanted: Path) -> Path:
+    """`wanted`, or with a number behind it, not there yet: no session overwrites another."""
+    folder, number = wanted, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = wanted.with_name(f"{wanted.name}-{number}")
+        except OSError as error:
+            raise UserError(
+                folder, error.strerror or str(error), "a folder to write frames in",
+                "choose another --store",
+            ) from None  # fmt: skip
+
+
+@flow(name="calibrate", flow_run_name="calibrate {session.instrument}", persist_result=False)
+def calibrate_only(session: SessionConfig, store: Path) -> tuple[str, CalibrationSet]:
+    """Measure the deflector calibrations that a session needs, and keep them.
+
+    Returns
+    -------
+    Reference of the artefact, and what is in it.
+    """
+    ArtefactStore(store).create()
+    with guarded(open_lab(session.instrument, **session.options)) as lab:
+        refuse_impossible(lab, session)
+        ref = calibrate(lab, session, store)
+    return ref, kept_calibrations(ref, lab.instrument.name, store)

@@ -1,0 +1,190 @@
+"""acquire: calibrations of an instrument, and what a session did, as artefacts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from ..hardware.calibrate_deflectors import calibrate_deflectors as measure
+from ..hardware.lab import Lab
+from ..lib.artefacts import ArtefactStore, Input, Recipe
+from ..lib.errors import UserError
+from ..lib.formats.series_record import NAME as RECORD
+from ..lib.report.outcome import SeriesOutcome
+from ..lib.serialred.acquisition import Acquisition, CrystalOutcome
+from ..lib.serialred.calibration import CalibrationSet, calibrations_from_dict, calibrations_to_dict
+from ..lib.serialred.session import SessionConfig
+from .progress import tell
+from .report import INDEX, PAGE
+from .running import TASK_OPTIONS, flow_run_id
+
+CALIBRATION = "deflector-calibration"
+ACQUISITION = "acquisition"
+DATA = "calibrations.yaml"
+
+
+@task(task_run_name="calibrate deflectors", cache_policy=NO_CACHE, persist_result=False)
+def calibrate(lab: Lab, session: SessionConfig, store: Path) -> str:
+    """Measure how far everything moves, and keep it.
+
+    Parameters
+    ----------
+    lab : behind the guard.
+    session : the conditions to calibrate in.
+    store : root of the artefact store.
+
+    Returns
+    -------
+    Reference of the artefact; its file is calibrations.yaml.
+    """
+    return keep_calibrations(
+        measure_calibrations(lab, session), lab.instrument.name, store, flow_run_id()
+    )
+
+
+def measure_calibrations(lab: Lab, session: SessionConfig) -> CalibrationSet:
+    """What `calibrate` measures, without Prefect and without keeping it."""
+    return measure(
+        lab.microscope,
+        lab.camera,
+        lab.clock,
+        session.calibration_conditions,
+        valid=~lab.instrument.detector.mask,
+        progress=lambda what, part: tell("calibrate", what, part),
+    )
+
+
+def keep_calibrations(
+    calibrations: CalibrationSet, instrument: str, store: Path, flow_run: str | None = None
+) -> str:
+    """A calibration artefact. A measurement is its own input: no two are the same."""
+    kept = ArtefactStore(store)
+    content = calibrations_to_dict(calibrations)
+    recipe = Recipe(kind=CALIBRATION, name=instrument, configuration=content)
+    if found := kept.find(recipe):
+        return found.ref
+    with kept.draft(recipe, flow_run_id=flow_run) as draft:
+        (draft.files / DATA).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        draft.figures_of_merit = {
+            f"{one.actuator}, {one.condition}": {
+                "relative_error": one.relative_error,
+                "residual_px": one.residual_px,
+                "used": one.n_used,
+                "rejected": one.n_rejected,
+            }
+            for one in calibrations
+        }
+        return draft.publish().ref
+
+
+def kept_calibrations(ref: str | None, instrument: str, store: Path) -> CalibrationSet:
+    """The calibrations of an artefact; None takes the latest of the instrument.
+
+    Raises
+    ------
+    UserError : there is none.
+    """
+    kept = ArtefactStore(store)
+    if ref is None:
+        versions = kept.versions(CALIBRATION, instrument)
+        if not versions:
+            raise UserError(
+                f"calibrations of {instrument}",
+                f"none in {store}",
+                "a deflector-calibration artefact",
+                "run `ewaldflow calibrate-deflectors`, or give --calibrate",
+            )
+        ref = f"{CALIBRATION}/{instrument}@v{versions[-1]:04d}"
+    text = (kept.get(ref).files / DATA).read_text(encoding="utf-8")
+    return calibrations_from_dict(yaml.safe_load(text))
+
+
+@task(task_run_name="collect", cache_policy=NO_CACHE, persist_result=False)
+def next_crystal(crystals: Iterator[CrystalOutcome]) -> CrystalOutcome | None:
+    """Look and approach until one series is collected; None at the end of the session."""
+    return next(crystals, None)
+
+
+@task(task_run_name="keep acquisition {done.session}", **TASK_OPTIONS)
+def keep_acquisition(
+    done: Acquisition,
+    config: SessionConfig,
+    outcomes: Sequence[SeriesOutcome],
+    store: Path,
+    calibration: str | None,
+) -> str:
+    """Keep what a session did, with its page.
+
+    Returns
+    -------
+    Reference of the artefact; its files are index.html, acquisition.yaml, calibrations.yaml.
+    """
+    create_table_artifact(
+        [one.row() for one in outcomes], key="series", description=f"Series of {done.session}"
+    )
+    return acquisition_artefact(done, config, outcomes, store, calibration, flow_run_id())
+
+
+def acquisition_artefact(
+    done: Acquisition,
+    config: SessionConfig,
+    outcomes: Sequence[SeriesOutcome],
+    store: Path,
+    calibration: str | None,
+    flow_run: str | None = None,
+) -> str:
+    """What `keep_acquisition` does, without Prefect."""
+    from ..lib.report.acquisition_page import acquisition_page, phase_names
+
+    kept = ArtefactStore(store)
+    by_crystal = {Path(one.source).name: one for one in outcomes}
+    reports = {name: kept.get(one.report) for name, one in by_crystal.items() if one.report}
+    inputs = [Input.from_file("record", Path(one.folder) / RECORD) for one in done.taken]
+    inputs += [Input.from_artefact("report", one) for one in reports.values()]
+    if calibration is not None:
+        inputs.append(Input.from_artefact("calibration", kept.get(calibration)))
+    recipe = Recipe(
+        kind=ACQUISITION,
+        name=done.session,
+        inputs=tuple(inputs),
+        configuration={"session": config.model_dump(mode="json"), "done": done.as_dict()},
+    )
+    if found := kept.find(recipe):
+        return found.ref
+    cells = {
+        name: _cell(kept, one)
+        for name, one in by_crystal.items()
+        if one.headline and one.headline.n_lattices
+    }
+    with kept.draft(recipe, flow_run_id=flow_run) as draft:
+        # The page lies in ROOT/acquisition/NAME/VERSION/files: four steps below the root.
+        links = {
+            name: f"../../../../{one.path.relative_to(kept.root).as_posix()}/files/{PAGE}"
+            for name, one in reports.items()
+        }
+        page = acquisition_page(
+            done, by_crystal, links, phase_names(cells), kept.running_code.version
+        )
+        (draft.files / INDEX).write_text(page, encoding="utf-8")
+        (draft.files / "acquisition.yaml").write_text(
+            yaml.safe_dump(done.as_dict(), sort_keys=False), encoding="utf-8"
+        )
+        draft.figures_of_merit = {
+            "views": len(done.views),
+            "particles": len(done.crystals),
+            "series": len(done.taken),
+            "whole_range": sum(one.status == "taken" for one in done.crystals),
+            "ended": done.ended,
+        }
+        return draft.publish().ref
+
+
+def _cell(store: ArtefactStore, outcome: SeriesOutcome) -> Sequence[float]:
+    from ..lib.reduction.storage import read_reduction
+
+    return tuple(read_reduction(store.get(outcome.reduction).arrays).lattices[0].cell)
