@@ -27,8 +27,6 @@ from scipy.spatial import ConvexHull
 from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
-from ..errors import UserError
-
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -36,6 +34,9 @@ Labels = NDArray[np.int32]
 
 # The local mean is taken on bins of so many pixels a side: it is slow, and this is quick.
 BIN = 4
+
+# A picture with fewer counts in a pixel is dark.
+DARK_COUNTS = 0.5
 
 # Darker than this part of the bright parts about it is opaque: a grid bar, or beyond the beam.
 OPAQUE = 0.4
@@ -118,6 +119,7 @@ class Found:
     distance_um : (n, n) from outline to outline; infinite on the diagonal.
     level : (rows, columns) float32 local mean of the background, counts.
     noise : standard deviation of the smoothed background over its mean.
+    dark : hardly any electrons, so nothing can be found: a grid bar, or no beam.
     """
 
     particles: Particles
@@ -125,6 +127,7 @@ class Found:
     distance_um: Floats
     level: Singles
     noise: float
+    dark: bool = False
 
 
 def find_particles(
@@ -143,10 +146,6 @@ def find_particles(
         um (x, y) = um_per_px @ px (row, column).
     finding : None takes the defaults.
     valid : (rows, columns) False on pixels that tell nothing; they are filled from neighbours.
-
-    Raises
-    ------
-    UserError : hardly any electrons in the picture.
     """
     finding = finding or Finding()
     scale = np.asarray(um_per_px, float)
@@ -155,13 +154,10 @@ def find_particles(
     counts = np.asarray(image, np.float32)
     if valid is not None:
         counts = _filled(counts, valid)
-    if counts.mean() < 0.5:
-        raise UserError(
-            "image for particle finding",
-            f"{counts.mean():.2g} counts in a pixel",
-            "an illuminated picture",
-            "unblank the beam, lift the screen or expose longer",
-        )
+    if counts.mean() < DARK_COUNTS:
+        nothing = np.zeros(counts.shape, np.int32)
+        particles = _measured(nothing, counts, _outlines(nothing), scale)
+        return Found(particles, nothing, np.zeros((0, 0)), counts, 0.0, dark=True)
     width = 2 * round(0.7 * finding.smooth_um / px_um) + 1
     # two boxes: nearly a bell of the deviation wanted
     smooth = uniform_filter(uniform_filter(counts, width), width)

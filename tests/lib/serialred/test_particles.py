@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.serialred.isolation import Reason, Selection, judge_particles
 from ewaldflow.lib.serialred.particles import Finding, Found, find_particles
 
@@ -166,9 +165,12 @@ def test_bad_pixels_are_no_particles() -> None:
     assert find_particles(counts, UM, valid=valid).particles.row[i] == pytest.approx(200, abs=0.5)
 
 
-def test_a_dark_picture_is_an_error() -> None:
-    with pytest.raises(UserError, match="unblank the beam"):
-        find_particles(np.zeros(SHAPE, np.uint16), UM)
+def test_a_dark_picture_is_told() -> None:
+    found = find_particles(np.zeros(SHAPE, np.uint16), UM)
+    assert found.dark
+    assert len(found.particles) == 0
+    assert judge_particles(found) == ()
+    assert not find_particles(Picture().counts(dose=3), UM).dark
 
 
 def test_settings_are_checked() -> None:
