@@ -90,6 +90,23 @@ def _shape(low: float, high: float, sigma: float, shift: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
+def _inverse(h: Floats, ridge: float) -> Floats:
+    """Inverse of a symmetric positive (3, 3), by cofactors of its correlations."""
+    d0, d1, d2 = np.sqrt(h[0, 0] + 1e-300), np.sqrt(h[1, 1]), np.sqrt(h[2, 2])
+    a, b, c = h[0, 1] / (d0 * d1), h[0, 2] / (d0 * d2), h[1, 2] / (d1 * d2)
+    u = 1.0 + ridge
+    i00, i11, i22 = u * u - c * c, u * u - b * b, u * u - a * a
+    i01, i02, i12 = b * c - a * u, a * c - b * u, a * b - c * u
+    det = u * i00 + a * i01 + b * i02
+    out = np.empty((3, 3))
+    out[0, 0], out[1, 1], out[2, 2] = i00 / (d0 * d0), i11 / (d1 * d1), i22 / (d2 * d2)
+    out[0, 1] = out[1, 0] = i01 / (d0 * d1)
+    out[0, 2] = out[2, 0] = i02 / (d0 * d2)
+    out[1, 2] = out[2, 1] = i12 / (d1 * d2)
+    return out / det
+
+
+@numba.njit(cache=True, nogil=True)
 def fit_rocking(
     start: NDArray[np.int64],
     low: Floats,
@@ -175,7 +192,7 @@ def fit_rocking(
                 break
             if not strong:
                 break
-            step = np.linalg.solve(h + np.diag(1e-9 * np.diag(h)), g)
+            step = _inverse(h, 1e-9) @ g
             limit = max(abs(step[1]) / (1.5 * prior_shift), abs(step[2]) / (1.5 * prior_width))
             if limit > 1.0:
                 step /= limit
@@ -185,7 +202,7 @@ def fit_rocking(
             if abs(step[1]) < 1e-3 * prior_shift and abs(step[2]) < 1e-3 * prior_width:
                 break
         # the variance with shift and width marginalised
-        covariance = np.linalg.inv(h + np.diag(1e-12 * np.diag(h) + 1e-300))
+        covariance = _inverse(h, 1e-12)
         sg = s0 * np.exp(width)
         chi2, tolerant, fraction, total = 0.0, 0.0, 0.0, 0.0
         top = 0.0
