@@ -13,8 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from scipy.special import ndtri
-from scipy.stats import poisson
+from scipy.special import gammaln, ndtri, xlogy
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.unsignedinteger[Any]]
@@ -163,8 +162,10 @@ def _alias_tables() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Walker's alias tables of the Poisson distributions with tabulated means."""
     share = np.ones((TABLED * FINE, OUTCOMES))
     other = np.zeros((TABLED * FINE, OUTCOMES), np.uint8)
+    counts = np.arange(OUTCOMES)
     for row in range(TABLED * FINE):
-        scaled = (poisson.pmf(np.arange(OUTCOMES), row / FINE) * OUTCOMES).tolist()
+        probability = np.exp(xlogy(counts, row / FINE) - row / FINE - gammaln(counts + 1))
+        scaled = (probability * OUTCOMES).tolist()
         small = [k for k, p in enumerate(scaled) if p < 1]
         large = [k for k, p in enumerate(scaled) if p >= 1]
         while small and large:

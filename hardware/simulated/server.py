@@ -180,11 +180,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--camera-port", type=int, default=0, help="0: any free one")
     parser.add_argument("--seed", type=int, help="of the twin")
     parser.add_argument("--speed", type=float, default=1.0, help="twin's seconds per second")
+    parser.add_argument("--no-specimen", action="store_true", help="the beam alone; starts faster")
     parser.add_argument("--options", type=Path, help="YAML of TwinOptions")
     given = parser.parse_args(arguments)
     options = yaml.safe_load(given.options.read_text(encoding="utf-8")) if given.options else {}
     if given.seed is not None:
         options["seed"] = given.seed
+    if given.no_specimen:
+        options["specimen"] = None
     twin = open_twin(TwinOptions.model_validate(options), clock=ScaledClock(given.speed))
     twin.camera.checks_shape = False  # that is for the client to notice
     server = Server(twin, given.host, given.port, given.camera_port)

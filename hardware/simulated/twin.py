@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from .faults import Fault, FaultKind, Faults
 from .goniometer import Goniometer, GoniometerOptions, Setting, preset
 from .microscope import SimulatedMicroscope
 from .optics import Optics, OpticsOptions, Settings
+from .specimen import Specimen, SpecimenOptions
 from .stage import Latencies, StageRange
 from .view import Pose, View
 
@@ -36,6 +38,8 @@ class TwinOptions(BaseModel):
     seed : of everything random: specimen, matrices, goniometer, noise.
     goniometer : one of its settings, or all of it.
     optics, latencies, stage_range : see there.
+    specimen : on the grid, drawn from the seed when it is first looked at; None: none, only
+        the beam.
     sensor : the camera.
     camera_call_s, camera_timeout_s : what asking for an image costs; when it gives up.
     lacking : parts that this twin has not.
@@ -49,6 +53,7 @@ class TwinOptions(BaseModel):
     optics: OpticsOptions = OpticsOptions()
     latencies: Latencies = Latencies()
     stage_range: StageRange = StageRange()
+    specimen: SpecimenOptions | None = SpecimenOptions()
     sensor: Annotated[Timepix | Cmos, Field(discriminator="kind")] = Timepix()
     camera_call_s: NonNegativeFloat = 0.005
     camera_timeout_s: PositiveFloat = 5.0
@@ -93,12 +98,17 @@ class Truth:
     Attributes
     ----------
     column : all parts of the twin.
-    specimen : what the specimen's module made, if the scene is one.
     """
 
     def __init__(self, column: Column, scene: Scene) -> None:
-        self.column, self.scene = column, scene
-        self.specimen: Any = getattr(scene, "specimen", None)
+        self.column, self._scene = column, scene
+
+    @property
+    def specimen(self) -> Specimen:
+        """Which particle is where."""
+        if not isinstance(self._scene, Grid):
+            raise AttributeError("this twin's scene is no specimen")
+        return self._scene.specimen
 
     @property
     def voltage_V(self) -> float:
@@ -241,7 +251,7 @@ def open_twin(
     for fault in options.faults:
         column.faults.add(fault, clock.now())
     if scene is None:
-        scene = bare_beam
+        scene = Grid(options.specimen, options.seed) if options.specimen else bare_beam
     microscope = SimulatedMicroscope(
         instrument.name, column, options.latencies, options.stage_range, options.lacking
     )
@@ -249,6 +259,26 @@ def open_twin(
         column, scene, sensor, options.seed, options.camera_call_s, options.camera_timeout_s
     )
     return Twin(column, microscope, camera, scene)
+
+
+class Grid:
+    """The scene of a specimen, which is made when it is first looked at."""
+
+    def __init__(self, options: SpecimenOptions, seed: int) -> None:
+        self._options, self._seed = options, seed
+
+    @cached_property
+    def specimen(self) -> Specimen:
+        """As scattered from the seed."""
+        from .scatter import scatter  # takes a second that a twin without specimen need not spend
+
+        return scatter(self._options, self._seed)
+
+    def __call__(self, view: View) -> Floats:
+        """Electrons expected in every pixel."""
+        from .scene import expected_electrons
+
+        return expected_electrons(self.specimen, view)
 
 
 def bare_beam(view: View) -> Floats:

@@ -12,7 +12,7 @@ from ewaldflow.hardware.simulated.twin import Twin, TwinOptions, open_twin
 
 @pytest.fixture
 def twin() -> Twin:
-    return open_twin(TwinOptions(seed=1, goniometer="ideal"))
+    return open_twin(TwinOptions(seed=1, goniometer="ideal", specimen=None))
 
 
 def test_a_lost_connection_fails_every_call_until_restored(twin: Twin) -> None:

@@ -24,7 +24,7 @@ Ask = Callable[..., Any]
 @pytest.fixture(scope="module")
 def ports() -> Iterator[dict[str, int]]:
     """A server in a process of its own."""
-    command = [sys.executable, "-m", "ewaldflow.hardware.simulated.server", "--seed", "3"]
+    command = [sys.executable, "-m", "ewaldflow.hardware.simulated.server", "--no-specimen"]
     server = subprocess.Popen([*command, "--speed", str(SPEED)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     yield json.loads(server.stdout.readline())

@@ -115,7 +115,7 @@ def test_truth_costs_no_time() -> None:
 
 def test_one_seed_is_one_night() -> None:
     def night(seed: int) -> list[Any]:
-        twin = open_twin(TwinOptions(seed=seed))
+        twin = open_twin(TwinOptions(seed=seed, specimen=None))
         seen: list[Any] = [move(twin.microscope.stage, twin.clock, x_um=3.0, alpha_deg=5.0)]
         twin.microscope.set_mode("diffraction")
         seen += [twin.camera.expose(0.1).counts.tobytes(), twin.clock.now()]
@@ -167,3 +167,24 @@ def test_calls_are_cheap() -> None:
         for _ in range(300):
             call()
         assert (time.process_time() - began) / 300 < 100e-6  # 2 to 10 us on a machine at rest
+
+
+def test_a_specimen_is_seen_where_the_truth_says() -> None:
+    """The darkest part of the picture is the crystal that the stage was brought to."""
+    specimen = {"phases": [{"structure": "MFI", "diameter_um": 1.5}], "width_um": 60.0,
+                "bar_um": 0.0, "dirt": 0.0, "faint": 0.0, "clustered": 0.0}  # fmt: skip
+    twin = open_twin(TwinOptions.model_validate({"seed": 2, "specimen": specimen}))
+    particles = twin.truth.specimen.particles
+    chosen = np.flatnonzero(particles.isolated & (particles.area_um2 > 0.8))[0]
+    x, y = twin.truth.stage_um(particles.centre_um[chosen])
+    move(twin.microscope.stage, twin.clock, x_um=x, y_um=y)
+    twin.microscope.lenses["brightness"].set(1.0)
+    counts = twin.camera.expose(2.0).counts.astype(float)
+    row, column = twin.truth.px(particles.centre_um[chosen])
+    inside = counts[int(row) - 8 : int(row) + 9, int(column) - 8 : int(column) + 9]
+    assert np.median(inside) < 0.9 * np.median(counts)
+
+
+def test_a_twin_without_specimen_has_none() -> None:
+    with pytest.raises(AttributeError, match="no specimen"):
+        _ = open_twin(TwinOptions(specimen=None)).truth.specimen
