@@ -103,9 +103,7 @@ def lazy_frames(
     return LazyFrames(partial(read_block, reader), places, shape, header.dtype.newbyteorder("="))
 
 
-def read_block(
-    reader: Reader, places: Sequence[Place], shape: tuple[int, int]
-) -> NDArray[Any]:
+def read_block(reader: Reader, places: Sequence[Place], shape: tuple[int, int]) -> NDArray[Any]:
     """The frames at `places` (file, header, position in it), (n, rows, columns).
 
     Raises
