@@ -18,6 +18,7 @@ T = TypeVar("T")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 2.0
 # Of the handshake: two, since a late answer waits in the server until its thread gets its turn.
 ROUNDS = 2
+WORD = "is_ewaldflow_"
 
 
 class NoAnswer(Exception):
@@ -119,7 +120,7 @@ class Connection:
 
     def _shake_hands(self) -> None:
         """Ask for what no microscope has: the refusal names it."""
-        word = f"is_ewaldflow_{secrets.token_hex(4)}"
+        word = WORD + secrets.token_hex(4)
         request = self._dialect.request(word, (), {})
         status, data = self._exchange(request, self._server.timeout_s)
         if status != 500 or word not in str(data):
@@ -168,6 +169,8 @@ def _refusal(what: str, name: str, data: Any) -> InstrumentError:
     if not isinstance(data, list | tuple) or len(data) != 2 or not isinstance(data[0], str):
         raise Nonsense(f"{str(data)[:40]!r}")
     kind, args = data
+    if WORD in str(args):
+        raise Nonsense("the answer to a handshake of another program")
     text = "; ".join(" ".join(str(one).split()) for one in args) if args else "no reason"
     found = f"{name} refused: {kind.strip()}: {text}"
     if kind in ("AttributeError", "NotImplementedError"):

@@ -20,6 +20,10 @@ import yaml
 
 INSTAMATIC = "instamatic==2.2.2"
 VARIABLE = "EWALDFLOW_INSTAMATIC_PYTHON"
+ABSENT = (
+    f"no instamatic: name a python that has it in {VARIABLE}, or run "
+    "python -m ewaldflow.hardware.instamatic.tools.environment"
+)
 HERE = Path(__file__).parent
 DEFAULT = HERE.parents[2] / ".benchmarks-env" / "instamatic"
 STARTED_WITHIN_S = 60.0

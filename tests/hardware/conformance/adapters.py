@@ -3,8 +3,9 @@
 To add one, write a context manager that opens it and gives it back, and put `@known("name")`
 above it. It yields (microscope or None, camera or None, clock); say `has="camera"` or
 `has="microscope"` where it has not both. If a program it needs is absent, call
-`pytest.skip("which, and why")` in it. It is opened once per test module, and once more for the
-tests of `release`.
+`pytest.skip("which, and why")` in it. Where it breaks a promise for a reason that is not its own,
+declare it in `excused`, test by test with the reason; it is shown as skipped. It is opened once
+per test module, and once more for the tests of `release`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from ewaldflow.hardware.clock import WallClock
 from ewaldflow.hardware.protocols import Camera, Clock, Microscope
+from ewaldflow.hardware.simulated.clock import ScaledClock
 from ewaldflow.hardware.simulated.door import Options, open_camera
 from ewaldflow.hardware.simulated.twin import TwinOptions, open_twin
 
@@ -34,13 +36,16 @@ Factory = Callable[[], AbstractContextManager[Opened]]
 
 ADAPTERS: dict[str, Factory] = {}
 HAS: dict[str, str] = {}
+EXCUSED: dict[str, dict[str, str]] = {}
 
 
-def known(name: str, has: str = "both") -> Callable[[Factory], Factory]:
+def known(
+    name: str, has: str = "both", excused: dict[str, str] | None = None
+) -> Callable[[Factory], Factory]:
     """Register an adapter under a name; a run without `--adapter` covers all of them."""
 
     def register(factory: Factory) -> Factory:
-        ADAPTERS[name], HAS[name] = factory, has
+        ADAPTERS[name], HAS[name], EXCUSED[name] = factory, has, excused or {}
         return factory
 
     return register
@@ -71,7 +76,7 @@ def _instrument(name: str) -> Iterator[Opened]:
 
 @contextmanager
 def _twin(**options: Any) -> Iterator[Opened]:
-    twin = open_twin(TwinOptions.model_validate(options))
+    twin = open_twin(TwinOptions.model_validate({"specimen": None, **options}))
     yield twin.microscope, twin.camera, twin.clock
 
 
@@ -97,7 +102,7 @@ def _without() -> AbstractContextManager[Opened]:
 @contextmanager
 def _camera_port() -> Iterator[Opened]:
     """The camera of a twin in a process of its own, through its server."""
-    command = [sys.executable, "-m", "ewaldflow.hardware.simulated.server", "--seed", "4"]
+    command = [sys.executable, "-m", "ewaldflow.hardware.simulated.server", "--no-specimen"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -213,3 +218,67 @@ def _replay() -> Iterator[Opened]:
         _, camera, clock = open_replay(ReplayOptions(folder=Path(folder)))
         yield None, camera, clock
         camera.release()
+
+
+@known("instamatic-twin", has="microscope")
+@contextmanager
+def _instamatic_twin() -> Iterator[Opened]:
+    """The adapter on the twin's server, which speaks as instamatic's with a JEOL."""
+    from standins.instamatic import opened, twin_server
+
+    speed = 20.0
+    speeds = {0.12: 0.1, 12: 10.0}
+    with twin_server(speed, seed=5) as ports:
+        clock = ScaledClock(speed)
+        microscope = opened(
+            ports["tem_port"], clock, timeout_s=5.0, rotation_speeds=speeds, any_speed=True
+        )
+        yield microscope, None, clock
+        microscope.release()
+
+
+@known(
+    "instamatic-simulation",
+    excused={
+        "test_what_the_instrument_refuses_moves_nothing": "instamatic's simulated stage has no "
+        "limits and ignores a stop: it would be on its way for hours",
+    },
+)
+@contextmanager
+def _instamatic_simulation() -> Iterator[Opened]:
+    """Both servers of instamatic 2.2.2 itself, on its simulator."""
+    from standins.instamatic import opened
+
+    from ewaldflow.hardware.instamatic import CameraOptions, open_camera
+    from ewaldflow.hardware.instamatic.tools import environment
+
+    python = environment.find()
+    if python is None:
+        pytest.skip(environment.ABSENT)
+    with (
+        TemporaryDirectory() as tem,
+        TemporaryDirectory() as cam,
+        environment.tem_server(python, Path(tem)) as port,
+        environment.camera_server(python, Path(cam)) as camera_port,
+    ):
+        clock = WallClock()
+        microscope = opened(
+            port,
+            lacking=["stage_stop"],  # which it answers, and does not do
+            rotation_speeds={0.06: 0.1, 12: 20.0},
+            any_speed=True,
+        )
+        camera = open_camera(
+            CameraOptions(
+                port=camera_port,
+                trust_pickle_from_camera_server=True,
+                shape=(516, 516),
+                pixel_size_mm=0.055,
+                binnings=(1, 2),
+                dynamic_range=255,
+            ),
+            clock,
+        )
+        yield microscope, camera, clock
+        camera.release()
+        microscope.release()

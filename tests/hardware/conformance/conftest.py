@@ -56,6 +56,16 @@ def opened_anew(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield parts
 
 
+@pytest.fixture(autouse=True)
+def excused(request: pytest.FixtureRequest) -> None:
+    """Skips what an adapter is declared to be excused from, with the reason."""
+    callspec = getattr(request.node, "callspec", None)
+    name = callspec.params.get("opened") if callspec else None
+    reason = ADAPTERS.EXCUSED.get(name, {}).get(request.node.originalname)
+    if reason:
+        pytest.skip(reason)
+
+
 @pytest.fixture
 def harmless(request: pytest.FixtureRequest) -> None:
     """Skips a test that must not be tried on a real instrument: one given by `--adapter`."""

@@ -34,8 +34,5 @@ def microscope(server: TemServer) -> Iterator[Microscope]:
 def python() -> Path:
     found = environment.find()
     if found is None:
-        pytest.skip(
-            f"no instamatic: name a python that has it in {environment.VARIABLE}, or run "
-            "python -m ewaldflow.hardware.instamatic.tools.environment"
-        )
+        pytest.skip(environment.ABSENT)
     return found

@@ -15,7 +15,7 @@ from typing import Any
 
 from ewaldflow.hardware.clock import WallClock
 from ewaldflow.hardware.instamatic import Options, open_microscope
-from ewaldflow.hardware.protocols import Microscope
+from ewaldflow.hardware.protocols import Clock, Microscope
 
 PAIRS = ("BeamShift", "BeamTilt", "ImageShift1", "ImageShift2", "DiffShift")
 MODES = ("mag1", "mag2", "lowmag", "samag", "diff")
@@ -120,11 +120,29 @@ class BareJeol:
         self.screen = value
 
 
+class BareCamera:
+    """Gives `image`, after the exposure."""
+
+    def __init__(self, image: Any) -> None:
+        self.image, self.hurry, self.exposures = image, False, 0
+
+    def call(self, name: str, args: Any, kwargs: Any) -> Any:
+        if name == "get_name":
+            return "bare"
+        if name == "get_camera_dimensions":
+            return (48, 32)
+        if name != "get_image":
+            raise AttributeError(f"'BareCamera' object has no attribute '{name}'")
+        self.exposures += 1
+        time.sleep(0.0 if self.hurry else kwargs["exposure"])
+        return self.image
+
+
 class TemServer:
     """One worker, a shared pile of answers from which whichever thread wakes takes the topmost."""
 
-    def __init__(self, device: Any) -> None:
-        self.device = device
+    def __init__(self, device: Any, dialect: Any = json) -> None:
+        self.device, self._dialect = device, dialect
         self._condition, self._pile = threading.Condition(), []
         self._queue: queue.Queue[Any] = queue.Queue()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -152,12 +170,13 @@ class TemServer:
                     data = line.recv(1024)
                     if not data:
                         return
-                    request = json.loads(data)
+                    request = self._dialect.loads(data)
                     with self._condition:
                         self._queue.put(request)
                         self._condition.wait()
                         answer = self._pile.pop()
-                        line.send(json.dumps(answer).encode())
+                        sent = self._dialect.dumps(answer)
+                        line.sendall(sent if isinstance(sent, bytes) else sent.encode())
                 except (OSError, ValueError, IndexError):
                     return
 
@@ -165,7 +184,7 @@ class TemServer:
         while True:
             request = self._queue.get()
             with self._condition:
-                name = request["func_name"]
+                name = request.get("func_name") or request["attr_name"]
                 try:
                     found = self.device.call(
                         name, request.get("args", ()), request.get("kwargs", {})
@@ -178,17 +197,18 @@ class TemServer:
 
 
 @contextmanager
-def serving(device: Any) -> Iterator[TemServer]:
-    server = TemServer(device)
+def serving(device: Any, dialect: Any = json) -> Iterator[TemServer]:
+    """`dialect` : json, or pickle for a camera server."""
+    server = TemServer(device, dialect)
     yield server
     server.close()
 
 
-def opened(port: int, **options: object) -> Microscope:
+def opened(port: int, clock: Clock | None = None, **options: object) -> Microscope:
     """The adapter, impatient."""
     quick = {"timeout_s": 0.3, "give_up_s": 3.0, "first_status_s": 0.0}
     return open_microscope(
-        "jeol", Options.model_validate({"port": port, **quick, **options}), WallClock()
+        "jeol", Options.model_validate({"port": port, **quick, **options}), clock or WallClock()
     )
 
 
