@@ -16,7 +16,8 @@ from .station import Station
 
 Floats = NDArray[np.float64]
 
-# A particle seen in two views is one, if its places agree so well.
+# A particle seen in two views is one, if its places agree so well, or to within its radius: one
+# that an edge cuts seems to be elsewhere.
 SAME_UM = 0.6
 
 
@@ -124,7 +125,8 @@ def merged(known: Sequence[Candidate], new: Sequence[Candidate]) -> list[Candida
         near = [
             k
             for k, other in enumerate(result)
-            if np.hypot(*(one.place_um - other.place_um)) < SAME_UM
+            if np.hypot(*(one.place_um - other.place_um))
+            < max(SAME_UM, np.sqrt(max(one.area_um2, other.area_um2) / np.pi))
         ]
         if not near:
             result.append(one)
