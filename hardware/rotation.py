@@ -32,6 +32,7 @@ from ..lib.serialred.tracking import (
     Tracker,
     Verdict,
     new_tracker,
+    search_places,
     specimen_um_per_unit,
 )
 from .errors import LimitExceeded, Unsupported
@@ -199,7 +200,7 @@ class _Rotation:
         if self.follows:
             self._prepare_to_follow(calibrations, fitness)
         self.descan = self._new_descan(calibrations)
-        self.beam_um = np.zeros(2)
+        self.beam_um, self.last_offset_um, self.radius_um = np.zeros(2), np.zeros(2), math.nan
         self.tracker: Tracker = new_tracker(settings, 0.0)
         self.pace: Pace | None = None
         self.sighting: Sighting | None = None
@@ -355,7 +356,7 @@ class _Rotation:
             number, since = number + 1, since + 1
             self.watched = replace(self.watched, elapsed_s=self.clock.now() - began)
             self._stop_if(first_abort(s.abort, self.watched))
-            if self.pace is not None and self.pace.every and since >= self.pace.every:
+            if self._image_is_due(since):
                 since = 0
                 self._track(number)
                 if self.clock.now() - read_at >= s.stage_read_s:
@@ -367,6 +368,18 @@ class _Rotation:
                 if self.pace is None and self.clock.now() - read_at >= s.stage_read_s:
                     self._read_stage()
                     read_at = self.clock.now()
+
+    def _image_is_due(self, since: int) -> bool:
+        """Whether the next exposure is to be a defocused one; `since` the last, it included."""
+        if self.pace is None or not self.pace.every:
+            return False
+        if since >= self.pace.every:
+            return True
+        if since < self.settings.robust.interval or not math.isfinite(self.radius_um):
+            return False
+        after = self.line.at(self.clock.now() + self.settings.exposure_s)
+        largest = self.settings.robust.largest_sigma * self.radius_um
+        return self.tracker.sigma_um(after) > largest
 
     def _frame(self, number: int) -> None:
         exposure = self.camera.expose(self.settings.exposure_s)
@@ -405,6 +418,8 @@ class _Rotation:
     def _track(self, number: int) -> None:
         assert self.pace is not None  # there is one as soon as images are taken
         sighting, verdict = self._look(number, None, None)
+        if not sighting.found and sighting.disc is not None and self._searches():
+            sighting, verdict = self._search(number, sighting)
         w = self.watched
         dark = sighting.disc is None
         self.watched = replace(
@@ -418,12 +433,28 @@ class _Rotation:
         self.pace = pace
         self._stop_if(first_abort(self.settings.abort, self.watched, sighting))
 
+    def _searches(self) -> bool:
+        return self.settings.robust.search and self.settings.tracking == "predictive"
+
+    def _search(self, number: int, missed: Sighting) -> tuple[Sighting, Verdict | None]:
+        """Look for the crystal around the prediction; what the last image told, found or not."""
+        sighting, verdict = missed, None
+        for place in search_places(self.radius_um, self.last_offset_um):
+            alpha = self.line.at(self.clock.now() + self.settings.tracking_exposure_s)
+            self._point(self.tracker.beam_um(alpha) + place)
+            sighting, verdict = self._look(number, None, None, aim=False)
+            if sighting.found:
+                break
+        self.decide("search", number=number, found=sighting.found)
+        self._aim(self.line.at(self.clock.now()))
+        return sighting, verdict
+
     def _look(
-        self, number: int, alpha_start: float | None, alpha_end: float | None
+        self, number: int, alpha_start: float | None, alpha_end: float | None, *, aim: bool = True
     ) -> tuple[Sighting, Verdict | None]:
         """Take a defocused image, say where the crystal is, and learn from it."""
         s = self.settings
-        if alpha_start is None:
+        if alpha_start is None and aim:
             self._aim(self.line.at(self.clock.now() + s.tracking_exposure_s))
         with self._defocused():
             exposure = self.camera.expose(s.tracking_exposure_s)
@@ -447,6 +478,10 @@ class _Rotation:
                 sighting.sigma_px * float(np.linalg.norm(self.um_per_px, 2)),
             )
             self.tracker, verdict = self.tracker.observed(seen)
+            self.last_offset_um = seen.offset_um
+        if sighting.disc is not None and self.follows:
+            area = abs(float(np.linalg.det(self.um_per_px)))
+            self.radius_um = sighting.disc.radius_px * math.sqrt(area)
         displaced = None
         if self.descan is not None and sighting.disc is not None:
             self.descan, displaced = self.descan.disc_seen(sighting.disc.centre_px)
@@ -489,9 +524,7 @@ class _Rotation:
         way = float(np.hypot(*(target - self.beam_um)))
         if way <= self.settings.deadband_um:
             return False
-        self.beam_um = target
-        self._set("beam_shift", self._beam())
-        self._set_pair()
+        self._point(target)
         self.decide(
             "beam moved",
             alpha_deg=alpha,
@@ -501,6 +534,11 @@ class _Rotation:
             tracker=self.tracker.name,
         )
         return True
+
+    def _point(self, beam_um: Floats) -> None:
+        self.beam_um = beam_um
+        self._set("beam_shift", self._beam())
+        self._set_pair()
 
     def _beam(self) -> Floats:
         shift = np.linalg.solve(self.um_per_unit, self.beam_um)

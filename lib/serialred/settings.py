@@ -55,6 +55,9 @@ class RobustSettings(_Strict):
     least_confidence : of a sighting; less is out of bounds.
     images : tracking images within bounds that end the robust mode.
     new_reference_after : robust images in a row after which the present image is the reference.
+    largest_sigma : of the prediction, over the beam's radius, at which the next exposure is
+        defocused, whatever the interval.
+    search : when the crystal is not seen, look for it around the prediction.
     """
 
     interval: Annotated[int, Field(ge=2)] = 2
@@ -63,6 +66,8 @@ class RobustSettings(_Strict):
     least_confidence: Fraction = 0.5
     images: PositiveInt = 2
     new_reference_after: PositiveInt = 10
+    largest_sigma: PositiveFloat = 0.3
+    search: bool = True
 
 
 class AbortSettings(_Strict):

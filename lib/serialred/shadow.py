@@ -30,6 +30,11 @@ BLOCKS_PER_RADIUS = 28
 USED_RADIUS = 0.92
 # Darkness below which nothing is a crystal, and in standard deviations of the map.
 FAINTEST, FAINTEST_SIGMAS = 0.05, 2.5
+# The noise of a block falls by so much in the smoothing. The brightest part of the map (per cent)
+# lies so many standard deviations below zero darkness.
+SMOOTHED, BRIGHTEST, BRIGHTEST_SIGMAS = 3.5, 8.0, 1.4
+# A brightest part below this part of the level known means that all of the beam is covered.
+COVERED = 0.88
 # of the disc's area, the smallest shadow
 SMALLEST_AREA = 0.004
 # of its weight, what a whole shadow may have at the rim
@@ -51,12 +56,14 @@ class Shadow:
     darkness : (n, n) about the shadow's centre, 0 where there is none.
     block_px : pixels to a block.
     weight : sum of the darkness, px^2.
+    level : counts per pixel of the beam without crystal, above the background.
     whole : whether no edge cut it.
     """
 
     darkness: Floats
     block_px: int
     weight: float
+    level: float
     whole: bool
 
 
@@ -105,7 +112,8 @@ def sight_crystal(image: Image, valid: NDArray[np.bool_], sought: Shadow | None 
         return _nothing(None, math.nan, math.nan, sought)
     row, column = (float(v) for v in disc.centre_px)
     variance, mean = inner_variance(image, valid, row, column, disc.radius_px)
-    darkness, inside, noise, size, centre = _darkness_map(image, valid, disc)
+    known = 0.0 if sought is None else sought.level
+    darkness, inside, noise, level, size, centre = _darkness_map(image, valid, disc, known)
     blocks = np.pi * (disc.radius_px / size) ** 2
     limit = max(FAINTEST, FAINTEST_SIGMAS * noise)
     marks, n = label(darkness * inside > limit)
@@ -117,7 +125,7 @@ def sight_crystal(image: Image, valid: NDArray[np.bool_], sought: Shadow | None 
             return _nothing(disc, variance, mean, None)
         radius = disc.radius_px / size
         best = max(found, key=lambda one: one.weight * math.exp(-2 * (one.away / radius) ** 2))
-        return _seen(disc, variance, mean, darkness, marks, best, noise, size, 1.0)
+        return _seen(disc, variance, mean, darkness, marks, best, noise, level, size, 1.0)
     whole = [
         one for one in found
         if one.cut <= CUT_WEIGHT
@@ -126,7 +134,7 @@ def sight_crystal(image: Image, valid: NDArray[np.bool_], sought: Shadow | None 
     if whole and sought.whole:
         weight = sought.weight / size**2
         best = min(whole, key=lambda one: abs(math.log(one.weight / weight)))
-        return _seen(disc, variance, mean, darkness, marks, best, noise, size, 1.0)
+        return _seen(disc, variance, mean, darkness, marks, best, noise, level, size, 1.0)
     where, gain, curvature = _match(
         darkness, inside, sought.darkness, float(centre[0]), float(centre[1])
     )
@@ -140,7 +148,7 @@ def sight_crystal(image: Image, valid: NDArray[np.bool_], sought: Shadow | None 
         if near:
             best = max(near, key=lambda one: one.weight)
             if best.weight * size**2 > sought.weight:
-                return _seen(disc, variance, mean, darkness, marks, best, noise, size, gain)
+                return _seen(disc, variance, mean, darkness, marks, best, noise, level, size, gain)
     sigma = math.hypot(sigma, (FLOOR + 0.1 * (1 - min(gain, 1.0))) * disc.radius_px)
     return Sighting(disc, offset, sigma, min(float(gain), 1.0), variance, mean, shadow)
 
@@ -158,9 +166,13 @@ class _Component:
 
 
 def _darkness_map(
-    image: Image, valid: NDArray[np.bool_], disc: Disc
-) -> tuple[Floats, NDArray[np.bool_], float, int, Floats]:
-    """Darkness, where it counts, its noise, pixels to a block, centre of the disc in blocks."""
+    image: Image, valid: NDArray[np.bool_], disc: Disc, known: float
+) -> tuple[Floats, NDArray[np.bool_], float, float, int, Floats]:
+    """Darkness, where it counts, its noise, the beam's level, pixels to a block, disc's centre.
+
+    The level is that of the brightest part, for a crystal may cover most of the beam; or the
+    `known` one where the brightest part is much darker than that.
+    """
     size = max(1, round(disc.radius_px / BLOCKS_PER_RADIUS))
     n = 2 * math.ceil(1.05 * disc.radius_px / size) + 1
     first = np.round(disc.centre_px - (n * size - 1) / 2).astype(int)
@@ -168,17 +180,20 @@ def _darkness_map(
     centre = (disc.centre_px - first - (size - 1) / 2) / size
     inside = _inside(n, centre, disc, size)
     seen = inside & (number > 0)
-    net = max(disc.level - disc.background, 1e-9)
-    darkness = np.where(seen, 1 - (total / np.maximum(number, 1) - disc.background) / net, 0.0)
+    if not seen.any():
+        return np.zeros((n, n)), inside, 1.0, known, size, centre
+    net = np.where(seen, total / np.maximum(number, 1) - disc.background, 0.0)
     share = gaussian_filter(seen.astype(float), 1.0)
-    smooth = gaussian_filter(darkness, 1.0) / np.maximum(share, 0.05)
-    # the level again, from the brighter side of what was smoothed: the mode, not the mean
-    bright = np.percentile(smooth[seen], 25) if seen.any() else 0.0
-    smooth -= min(bright, 0.2)
-    low = smooth[seen & (smooth < np.median(smooth[seen]))] if seen.any() else smooth
-    noise = float(np.sqrt(np.mean(np.minimum(low, 0) ** 2)) * 1.5) if low.size else 1.0
-    poisson = math.sqrt(max(disc.level, 1.0) / size**2) / net / 3.5
-    return smooth, inside, max(noise, poisson), size, centre
+    light = gaussian_filter(net, 1.0) / np.maximum(share, 0.05)
+    poisson = math.sqrt(max(disc.level, 1.0)) / size / SMOOTHED
+    level = float(np.percentile(light[seen], 100 - BRIGHTEST)) - BRIGHTEST_SIGMAS * poisson
+    if level < COVERED * known:
+        level = known
+    level = max(level, 1e-9)
+    darkness = 1 - light / level
+    bright = darkness[seen & (darkness < 0)]
+    noise = float(np.sqrt(np.mean(bright**2))) if bright.size > 20 else poisson / level
+    return darkness, inside, noise, level, size, centre
 
 
 def _inside(n: int, centre: Floats, disc: Disc, size: int) -> NDArray[np.bool_]:
@@ -246,6 +261,7 @@ def _seen(
     marks: NDArray[np.int32],
     one: _Component,
     noise: float,
+    level: float,
     size: int,
     gain: float,
 ) -> Sighting:
@@ -280,7 +296,7 @@ def _seen(
         float(confidence),
         variance,
         mean,
-        Shadow(template, size, one.weight * size**2, whole),
+        Shadow(template, size, one.weight * size**2, level, whole),
     )
 
 

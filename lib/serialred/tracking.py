@@ -8,7 +8,7 @@ The predictive one is a Kalman filter on what a goniometer does (after the swing
 thesis): with alpha the tilt, per direction
 ``position(alpha) = c + a sin(alpha) + b (1 - cos(alpha)) + m(alpha)``.
 A crystal h above the tilt axis swings with a = -h across it; b is its distance from the axis in the
-plane; m is a Matern process of order 3/2 (Hartikainen & Sarkka, IEEE MLSP 2010), which stands for
+plane; m is a Matern process of order 5/2 (Hartikainen & Sarkka, IEEE MLSP 2010), which stands for
 bearings and drift and lets the filter follow a slope that the swing does not explain.
 """
 
@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 START_UM = 1.0
 # No measured offset is better than this.
 LEAST_SIGMA_UM = 0.005
+# Length of the state, and of its part for one direction.
+HALF, SIZE = 6, 12
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,9 @@ class Predictive:
     ----------
     settings : what it expects.
     alpha_deg : at which state and covariance hold.
-    state : (10,) c, a, b, m and dm/dalpha (per degree) along the axis, then across it.
-    covariance : (10, 10).
+    state : (12,) c, a, b, m and its first two derivatives (per degree) along the axis, then
+        across it.
+    covariance : (12, 12).
     suspect : an observation that fell outside the gate and awaits confirmation.
     """
 
@@ -157,12 +160,13 @@ class Predictive:
     @classmethod
     def at(cls, alpha_deg: float, settings: SwingSettings) -> Predictive:
         """Before anything was seen."""
-        variances = []
-        for swing in (settings.along_um, settings.across_um):
-            wander = settings.wander_um**2
-            rate = 3 / settings.wander_length_deg**2
-            variances += [START_UM**2 + swing**2, swing**2, swing**2, wander, rate * wander]
-        return cls(settings, alpha_deg, np.zeros(10), np.diag(variances))
+        covariance = np.zeros((SIZE, SIZE))
+        for first, swing in ((0, settings.along_um), (HALF, settings.across_um)):
+            covariance[first, first] = START_UM**2 + swing**2
+            covariance[first + 1, first + 1] = covariance[first + 2, first + 2] = swing**2
+            wander = slice(first + 3, first + HALF)
+            covariance[wander, wander] = _stationary(settings)
+        return cls(settings, alpha_deg, np.zeros(SIZE), covariance)
 
     def beam_um(self, alpha_deg: float) -> Floats:
         """(2,) where the crystal is expected."""
@@ -192,12 +196,13 @@ class Predictive:
                 return replace(here, suspect=seen), verdict
             note = "a jump, confirmed"
             covariance = covariance.copy()
-            for first in (0, 5):  # the place is new, the swing is not
+            for first in (0, HALF):  # the place is new, the swing is not
                 covariance[first, first] += size**2
-                covariance[first + 3, first + 3] += self.settings.wander_um**2
+                wander = slice(first + 3, first + HALF)
+                covariance[wander, wander] += _stationary(self.settings)
             spread = h @ covariance @ h.T + noise
         gain = np.linalg.solve(spread, h @ covariance).T
-        rest = np.eye(10) - gain @ h
+        rest = np.eye(SIZE) - gain @ h
         learned = replace(
             here,
             state=state + gain @ innovation,
@@ -216,25 +221,37 @@ class Predictive:
         """State and covariance at another angle; forwards in the rotation or back."""
         away = abs(alpha_deg - self.alpha_deg)
         sign = 1.0 if alpha_deg >= self.alpha_deg else -1.0
-        root = math.sqrt(3) / self.settings.wander_length_deg
-        e = math.exp(-root * away)
-        x = root * away
-        step = e * np.array([[1 + x, sign * away], [-sign * root * x, 1 - x]])
-        still = self.settings.wander_um**2 * np.diag([1.0, root**2])
+        rate = math.sqrt(5) / self.settings.wander_length_deg
+        x, d = rate * away, away
+        step = math.exp(-x) * np.array(
+            [
+                [1 + x + x * x / 2, sign * d * (1 + x), d * d / 2],
+                [-sign * rate**3 * d * d / 2, 1 + x - x * x, sign * d * (1 - x / 2)],
+                [rate**3 * d * (x / 2 - 1), sign * rate * x * (x - 3), 1 - 2 * x + x * x / 2],
+            ]
+        )
+        still = _stationary(self.settings)
         added = still - step @ still @ step.T
-        f, q = np.eye(10), np.zeros((10, 10))
-        for first in (3, 8):
-            f[first : first + 2, first : first + 2] = step
-            q[first : first + 2, first : first + 2] = added
+        f, q = np.eye(SIZE), np.zeros((SIZE, SIZE))
+        for first in (0, HALF):
+            wander = slice(first + 3, first + HALF)
+            f[wander, wander] = step
+            q[wander, wander] = added
         return f @ self.state, f @ self.covariance @ f.T + q
 
 
+def _stationary(settings: SwingSettings) -> Floats:
+    """(3, 3) covariance of the Matern process and its derivatives, at any angle."""
+    variance, rate2 = settings.wander_um**2, 5 / settings.wander_length_deg**2
+    slope = rate2 * variance / 3
+    return np.array([[variance, 0, -slope], [0, slope, 0], [-slope, 0, rate2**2 * variance]])
+
+
 def _seen_at(alpha_deg: float) -> Floats:
-    """(2, 10) from the state to the place."""
+    """(2, 12) from the state to the place."""
     alpha = math.radians(alpha_deg)
-    row = [1.0, math.sin(alpha), 1 - math.cos(alpha), 1.0, 0.0]
-    h = np.zeros((2, 10))
-    h[0, :5] = h[1, 5:] = row
+    h = np.zeros((2, SIZE))
+    h[0, :4] = h[1, HALF : HALF + 4] = [1.0, math.sin(alpha), 1 - math.cos(alpha), 1.0]
     return h
 
 
@@ -249,6 +266,20 @@ def new_tracker(settings: RotationSettings, alpha_deg: float) -> Tracker:
     if settings.tracking == "plain":
         return Plain(np.zeros(2))
     return Predictive.at(alpha_deg, settings.swing)
+
+
+def search_places(radius_um: float, towards: Floats) -> Floats:
+    """(6, 2) places around the prediction to look for a lost crystal, the likeliest first.
+
+    A hexagon at 1.3 radii: with the beam's disc at each, all within 2.2 radii is seen.
+
+    Parameters
+    ----------
+    towards : (2,) the direction in which the crystal was last seen to leave.
+    """
+    first = math.atan2(float(towards[1]), float(towards[0])) if np.any(towards) else 0.0
+    turns = np.array([0, 1, -1, 2, -2, 3]) * math.pi / 3 + first
+    return 1.3 * radius_um * np.column_stack([np.cos(turns), np.sin(turns)])
 
 
 @dataclass(frozen=True)
