@@ -8,7 +8,7 @@ down; two levels (hysteresis) keep outlines whole in noise; outlines lie at half
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numba
@@ -41,8 +41,8 @@ DARK_COUNTS = 0.5
 # Darker than this part of the bright parts about it is opaque: a grid bar, or beyond the beam.
 OPAQUE = 0.4
 
-# Bins darker than this part of the local mean are left out of it.
-DARK_BIN = 0.96
+# Bins darker than the local mean by this part of it, or by their noise, are left out of it.
+DARK_BIN = 0.04
 
 # Of the polynomial that stands for the illumination.
 DEGREE = 4
@@ -117,7 +117,7 @@ class Found:
     particles : all of them, suitable or not.
     labels : (rows, columns) int32; 0 the background, i + 1 particle i.
     distance_um : (n, n) from outline to outline; infinite on the diagonal.
-    level : (rows, columns) float32 local mean of the background, counts.
+    level : mean of the background, counts in a pixel.
     noise : standard deviation of the smoothed background over its mean.
     dark : hardly any electrons, so nothing can be found: a grid bar, or no beam.
     """
@@ -125,7 +125,7 @@ class Found:
     particles: Particles
     labels: Labels
     distance_um: Floats
-    level: Singles
+    level: float
     noise: float
     dark: bool = False
 
@@ -157,7 +157,24 @@ def find_particles(
     if counts.mean() < DARK_COUNTS:
         nothing = np.zeros(counts.shape, np.int32)
         particles = _measured(nothing, counts, _outlines(nothing), scale)
-        return Found(particles, nothing, np.zeros((0, 0)), counts, 0.0, dark=True)
+        return Found(particles, nothing, np.zeros((0, 0)), float(counts.mean()), 0.0, dark=True)
+    # what would be smoothed away anyhow is binned, which is quicker
+    n = max(1, int(finding.smooth_um / px_um))
+    found = _find(_binned(counts, n), n * scale, finding)
+    if n == 1:
+        return found
+    labels = np.repeat(np.repeat(found.labels, n, axis=0), n, axis=1)
+    p = found.particles
+    return replace(
+        found,
+        particles=replace(p, row=n * p.row + (n - 1) / 2, column=n * p.column + (n - 1) / 2),
+        labels=labels[: counts.shape[0], : counts.shape[1]],
+    )
+
+
+def _find(counts: Singles, scale: Floats, finding: Finding) -> Found:
+    """`find_particles` on binned counts."""
+    px_um = float(np.sqrt(abs(np.linalg.det(scale))))
     width = 2 * round(0.7 * finding.smooth_um / px_um) + 1
     # two boxes: nearly a bell of the deviation wanted
     smooth = uniform_filter(uniform_filter(counts, width), width)
@@ -185,7 +202,7 @@ def find_particles(
         particles=_measured(labels, fall, outlines, scale),
         labels=labels,
         distance_um=_distances(labels, outlines, scale, px_um),
-        level=level,
+        level=float(level.mean()),
         noise=noise,
     )
 
@@ -214,7 +231,7 @@ def _filled(counts: Singles, valid: Mask) -> Singles:
 
 def _local_mean(smooth: Singles, block_px: float) -> tuple[Singles, Mask]:
     """Mean of what is bright about each pixel, and which pixels are opaque."""
-    bins = _binned(smooth)
+    bins = _binned(smooth, BIN)
     block = max(3, 2 * round(0.5 * block_px / BIN) + 1)
     envelope = uniform_filter(maximum_filter(bins, 2 * block + 1), block)
     bright = bins > OPAQUE * envelope
@@ -225,7 +242,9 @@ def _local_mean(smooth: Singles, block_px: float) -> tuple[Singles, Mask]:
     for _ in range(3):  # what is dark against one mean is left out of the next
         clear = minimum_filter(keep.astype(np.uint8), 3) > 0
         mean = _mean_of(even, clear, block)
-        keep = (calm > DARK_BIN * mean) & bright
+        fall = 1 - calm / mean
+        noise = 1.4826 * float(np.median(np.abs(fall[bright]))) if bright.any() else 0.0
+        keep = (fall < max(DARK_BIN, 3 * noise)) & bright
     level = np.maximum(_unbinned(mean * light, smooth.shape), np.float32(1e-3))
     return level, smooth < OPAQUE * level
 
@@ -273,10 +292,13 @@ def _mean_of(bins: Singles, keep: Mask, block: int) -> Singles:
     return (total + np.float32(1e-4)) / (number + np.float32(1e-4))
 
 
-def _binned(image: Singles) -> Singles:
+def _binned(image: Singles, n: int) -> Singles:
+    """Means of n x n pixels; at the far edges the last pixels stand for missing ones."""
+    if n == 1:
+        return image
     rows, columns = image.shape
-    padded = np.pad(image, ((0, -rows % BIN), (0, -columns % BIN)), mode="edge")
-    shape = (padded.shape[0] // BIN, BIN, padded.shape[1] // BIN, BIN)
+    padded = np.pad(image, ((0, -rows % n), (0, -columns % n)), mode="edge")
+    shape = (padded.shape[0] // n, n, padded.shape[1] // n, n)
     return padded.reshape(shape).mean(axis=(1, 3), dtype=np.float32)
 
 
