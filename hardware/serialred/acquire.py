@@ -17,7 +17,7 @@ from ...lib.errors import UserError
 from ...lib.instrument import SeriesMetadata
 from ...lib.serialred.acquisition import Acquisition, CrystalOutcome, Status, ViewRecord
 from ...lib.serialred.calibration import CalibrationSet
-from ...lib.serialred.quality import rank_score
+from ...lib.serialred.quality import quality, rank
 from ...lib.serialred.record import VIEWS, SeriesFolder
 from ...lib.serialred.session import SessionConfig
 from ..errors import ConnectionLost, InstrumentError, LimitExceeded, StageHung
@@ -154,7 +154,8 @@ def _ranked(session: Session) -> list[Candidate]:
     open_ones = [
         one for one in session.candidates if not one.verdict and one.number not in session.outcomes
     ]
-    return sorted(open_ones, key=lambda one: -rank_score(one.nearest_um, one.area_um2))
+    best = rank([quality(one.nearest_um, one.area_um2) for one in open_ones])
+    return [open_ones[k] for k in best]
 
 
 def _stopped(session: Session) -> bool:
