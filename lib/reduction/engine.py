@@ -186,9 +186,11 @@ def _frame_table(
 def _verdict(lattices: tuple[Lattice, ...], figures: dict[str, float]) -> str:
     a, b, c, alpha, beta, gamma = lattices[0].cell
     more = f" and {len(lattices) - 1} more" if len(lattices) > 1 else ""
+    usable = "no usable reflection"
+    if figures["reflections"]:
+        usable = f"{figures['reflections']:.0f} reflections to {figures['d_min_A']:.2f} Å"
     return (
         f"{lattices[0].bravais} {a:.3f} {b:.3f} {c:.3f} Å {alpha:.2f} {beta:.2f} {gamma:.2f}°"
         f"{more}; {100 * figures['indexed_fraction']:.1f} % of "
-        f"{figures['spots']:.0f} spots indexed, {figures['reflections']:.0f} reflections to "
-        f"{figures['d_min_A']:.2f} Å"
+        f"{figures['spots']:.0f} spots indexed, {usable}"
     )

@@ -299,7 +299,7 @@ FLAG_WORDS = {
     Flag.MASKED: "a pixel of the spot is masked",
     Flag.PARTIAL: "part of the rocking curve was not recorded",
     Flag.OVERLAP: "shares pixels with another lattice",
-    Flag.EDGE: "the integration box leaves the detector",
+    Flag.EDGE: "a part of the spot is off the detector",
     Flag.BACKGROUND: "too few pixels to know the background",
     Flag.PROFILE_FAILED: "only the summation intensity is valid",
     Flag.OUTLIER: "disagrees with its symmetry equivalents",
