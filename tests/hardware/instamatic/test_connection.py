@@ -66,7 +66,8 @@ def test_threads_take_turns(server: TemServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", ["bytes", "delay", "cut", "hang_up", "hole", "corrupt", "garbage", "twice", "stale"]
+    "fault",
+    ["bytes", "delay", "cut", "hang_up", "hole", "late", "corrupt", "garbage", "twice", "stale"],
 )
 def test_a_spoiled_answer_is_asked_for_again(proxy: FaultProxy, fault: str) -> None:
     connection = connected(proxy.port)
@@ -74,7 +75,7 @@ def test_a_spoiled_answer_is_asked_for_again(proxy: FaultProxy, fault: str) -> N
     proxy.plan.extend([fault, None, None, fault])
     right(connection, 5)
     assert proxy.done[fault] == 2
-    assert proxy.connected == (1 if fault == "bytes" else 3)
+    assert proxy.connected == {"bytes": 1, "late": 5}.get(fault, 3)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -96,6 +97,17 @@ def test_a_late_answer_is_not_that_of_the_next_call(server: TemServer, jeol: Bar
         assert pair(connection, name) == (30000 + 100 * i, 31000 + 100 * i)
         right(connection, 10)
     assert server.connected > len(PAIRS)
+
+
+def test_nor_when_the_call_was_given_up(proxy: FaultProxy) -> None:
+    connection = connected(proxy.port, give_up_s=0.0)
+    right(connection)
+    proxy.plan.append("late")
+    with pytest.raises(ConnectionLost):
+        pair(connection, "BeamShift")
+    with pytest.raises(ConnectionLost, match="an answer to another request"):
+        pair(connection, "BeamTilt")
+    right(connection)
 
 
 def test_a_call_may_be_given_more_time(server: TemServer, jeol: BareJeol) -> None:

@@ -19,7 +19,8 @@ class FaultProxy:
     ``bytes`` sends it a byte at a time; ``delay`` holds it back for `delay_s`; ``cut`` sends half
     and hangs up, ``hang_up`` sends nothing and hangs up; ``hole`` sends nothing at all;
     ``corrupt`` turns its middle to garbage, ``garbage`` is nothing but; ``twice`` sends it twice;
-    ``stale`` sends the answer before it first; None leaves it alone.
+    ``stale`` sends the answer before it first; ``late`` sends it in place of the next one, on
+    whatever line that is asked for; None leaves it alone.
     """
 
     def __init__(self, port: int, delay_s: float = 0.5) -> None:
@@ -27,7 +28,7 @@ class FaultProxy:
         self.plan: deque[str | None] = deque()
         self.always: str | None = None
         self.done: Counter[str] = Counter()
-        self._before = b""
+        self._before = self._owed = b""
         self._lines: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -64,6 +65,8 @@ class FaultProxy:
                 answer = self._answer(server)
                 if not answer:
                     return
+                if self._owed:
+                    answer, self._owed = self._owed, b""
                 fault = self.plan.popleft() if self.plan else self.always
                 if fault:
                     self.done[fault] += 1
@@ -92,7 +95,9 @@ class FaultProxy:
         if fault in ("cut", "hang_up"):
             client.sendall(answer[:half] if fault == "cut" else b"")
             return False
-        if fault == "hole":
+        if fault == "late":
+            self._owed = answer
+        if fault in ("hole", "late"):
             return True
         if fault == "delay":
             time.sleep(self.delay_s)
