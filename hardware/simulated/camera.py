@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class SimulatedCamera:
 
     def stream(
         self, exposure_s: float, n_frames: int | None = None, binning: int = 1
-    ) -> Iterator[Exposure]:
+    ) -> Generator[Exposure, None, None]:
         """Images one after the other, whether somebody asks for the next one or not.
 
         They begin when the first is asked for. Who comes late gets the images that were taken
@@ -102,7 +102,9 @@ class SimulatedCamera:
         """Give it back: every later call raises `ConnectionLost`."""
         self.released = True
 
-    def _stream(self, exposure_s: float, n_frames: int | None, binning: int) -> Iterator[Exposure]:
+    def _stream(
+        self, exposure_s: float, n_frames: int | None, binning: int
+    ) -> Generator[Exposure, None, None]:
         self._connected()
         clock = self._column.clock
         period = exposure_s + self.dead_time_s

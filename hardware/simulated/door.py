@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ class DoorCamera:
 
     def stream(
         self, exposure_s: float, n_frames: int | None = None, binning: int = 1
-    ) -> Iterator[Exposure]:
+    ) -> Generator[Exposure, None, None]:
         """Exposures one after the other, each when it is asked for."""
         given = 0
         while n_frames is None or given < n_frames:

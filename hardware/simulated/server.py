@@ -111,6 +111,8 @@ class Server:
                 "now_s": clock.now(),
             }, b""
         try:
+            if request.get("do") != "expose":
+                raise ValueError(f"found {request.get('do')!r}, expected info or expose")
             with self._camera:
                 exposure = camera.expose(
                     float(request["exposure_s"]), int(request.get("binning", 1))

@@ -103,8 +103,9 @@ def test_the_stage_is_in_nm_and_degrees(tem: Client) -> None:
 
 
 def test_a_slow_rotation_is_stopped(tem: Client) -> None:
-    assert tem("setRotationSpeed", 1) == (200, None)
-    tem("setStagePosition", a=30.0, wait=False)
+    # 0.1 deg/s of the twin, so that 20 degrees take four seconds of the wall
+    assert tem("setRotationSpeed", 0.12) == (200, None)
+    tem("setStagePosition", a=20.0, wait=False)
     assert tem("isStageMoving") == (200, True)
     assert truth(tem)["moving"] is True
     tem("stopStage")
@@ -159,7 +160,7 @@ def test_a_client_killed_amid_a_move_is_seen_from_outside(
         f"s = socket.create_connection(('127.0.0.1', {ports['tem_port']})); "
         "ask = lambda n, **k: (s.sendall(json.dumps({'func_name': n, 'kwargs': k}).encode()), "
         "s.recv(9999)); "
-        "ask('setBeamBlank', mode=False); ask('setStagePosition', a=60.0, speed=1, wait=False); "
+        "ask('setBeamBlank', mode=False); ask('setStagePosition', a=60.0, speed=0.12, wait=False); "
         "print('moving', flush=True); time.sleep(60)"
     )
     victim = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
@@ -243,7 +244,7 @@ def test_faults_of_the_camera_reach_its_client(ports: dict[str, int], tem: Clien
     with pytest.raises(CameraFailed, match=r"\[515, 516\]"):
         camera.expose(0.1)
     tem("restore")
-    tem("inject", kind="camera_timeout", duration_s=1.0)
+    tem("inject", kind="camera_timeout")
     with pytest.raises(CameraFailed, match="no image within"):
         camera.expose(0.1)
     tem("restore")
