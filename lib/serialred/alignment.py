@@ -73,17 +73,21 @@ def pattern_centres(
 ) -> PatternCentres:
     """Centres of all frames of a series."""
     found = [pattern_centre(frame, valid) for frame in frames]
-    measured = np.array([np.full(2, np.nan) if one is None else one for one in found])
+    measured = [np.full(2, np.nan) if one is None else one for one in found]
+    return bridged(np.array(measured).reshape(-1, 2), tolerance_px)
+
+
+def bridged(measured_px: ArrayLike, tolerance_px: float = TOLERANCE_PX) -> PatternCentres:
+    """Centres (n, 2) as measured frame by frame, those that are not the beam's bridged."""
+    measured = np.array(measured_px, float)
     seen = np.isfinite(measured).all(axis=1)
+    index = np.arange(len(measured))
+    for k in index[seen]:
+        near = measured[max(k - 5, 0) : k + 6][seen[max(k - 5, 0) : k + 6]]
+        about = np.median(near if len(near) >= 3 else measured[seen], axis=0)
+        if np.linalg.norm(measured[k] - about) > tolerance_px:
+            seen[k] = False
     if seen.any():
-        middle = np.median(measured[seen], axis=0)
-        index = np.arange(len(measured))
-        for k in index[seen]:
-            near = measured[max(k - 5, 0) : k + 6][seen[max(k - 5, 0) : k + 6]]
-            about = np.median(near, axis=0) if len(near) >= 3 else middle
-            if np.linalg.norm(measured[k] - about) > tolerance_px:
-                seen[k] = False
-        if seen.any():
-            for axis in (0, 1):
-                measured[~seen, axis] = np.interp(index[~seen], index[seen], measured[seen, axis])
+        for axis in (0, 1):
+            measured[~seen, axis] = np.interp(index[~seen], index[seen], measured[seen, axis])
     return PatternCentres(measured, seen)
