@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from ..lib.errors import UserError
 from ..lib.instrument import Instrument, first_problem, load_instrument
@@ -82,12 +90,15 @@ class Control(_Strict):
     microscope, camera : adapters with their options.
     limits : of the stage.
     dead_man_s : the guard takes over when the driving program gave no sign of life so long.
+    um_per_px : nominal, of a picture, by magnification; only to recognise particles before the
+        stage is calibrated.
     """
 
     microscope: Adapter
     camera: Adapter
     limits: StageLimits
-    dead_man_s: PositiveFloat = Field(default=30.0)
+    dead_man_s: PositiveFloat = 30.0
+    um_per_px: dict[PositiveInt, PositiveFloat] = Field(default_factory=dict)
 
 
 def load_control(name_or_path: str | Path) -> tuple[Instrument, Control]:

@@ -10,8 +10,9 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from ..hardware.calibrate_deflectors import calibrate_deflectors as measure
+from ..hardware.calibrate_deflectors import DeflectorCalibration, calibrate_deflectors
 from ..hardware.lab import Lab
+from ..hardware.serialred.contrast import go_where_there_is_contrast
 from ..lib.artefacts import ArtefactStore, Input, Recipe
 from ..lib.errors import UserError
 from ..lib.formats.series_record import NAME as RECORD
@@ -49,13 +50,30 @@ def calibrate(lab: Lab, session: SessionConfig, store: Path) -> str:
 
 def measure_calibrations(lab: Lab, session: SessionConfig) -> CalibrationSet:
     """What `calibrate` measures, without Prefect and without keeping it."""
-    return measure(
+    wanted = DeflectorCalibration(
+        magnification=session.imaging.magnification,
+        camera_length_mm=session.diffraction.camera_length_mm,
+        brightness_small=session.diffraction.brightness,
+        brightness_wide=session.imaging.brightness,
+        tracking_defocus_um=session.rotation.tracking_defocus_um,
+        descan_pair=session.rotation.descan_pair,
+        imaging_s=session.imaging.exposure_s,
+        approach_um=session.approach_um,
+    )
+
+    tell("calibrate", "look for contrast")
+    go_where_there_is_contrast(lab, session)
+
+    def progress(done: int, number: int, what: str) -> None:
+        tell("calibrate", what, done / max(number, 1))
+
+    return calibrate_deflectors(
         lab.microscope,
         lab.camera,
         lab.clock,
-        session.calibration_conditions,
+        wanted,
         valid=~lab.instrument.detector.mask,
-        progress=lambda what, part: tell("calibrate", what, part),
+        progress=progress,
     )
 
 

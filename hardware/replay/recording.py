@@ -22,8 +22,9 @@ from pydantic import (
 
 from ...lib.errors import UserError
 from ...lib.formats.registry import HEAD_BYTES, reader_of_content
+from ...lib.formats.series_record import NAME as RECORD
+from ...lib.formats.series_record import read_record
 from ...lib.instrument import first_problem
-from ...lib.serialred.record import RECORD, read_record
 from ..config import AXES
 from ..errors import CameraFailed
 from ..protocols import DeflectorName, LensName, Mode, StagePosition

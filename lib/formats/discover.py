@@ -11,8 +11,8 @@ from ..errors import UserError
 from .cred_log import NAME as CRED_LOG
 from .cred_log import read_cred_log
 from .registry import READERS, reader_of_suffix
+from .series_record import FRAMES, read_series_record
 from .series_record import NAME as SERIES_RECORD
-from .series_record import read_series_record
 from .source import Reader, Sidecar
 from .xds_inp import NAME as XDS_INP
 from .xds_inp import read_xds_inp
@@ -66,6 +66,8 @@ def find_frames(path: Path) -> Found:
     here = _frames_in(path)
     if here is not None:
         return here
+    if (path / SERIES_RECORD).is_file() and (found := _frames_in(path / FRAMES)):
+        return found
     for name in _INSTAMATIC:
         if (path / name).is_dir() and (found := _frames_in(path / name)):
             return found

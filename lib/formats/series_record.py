@@ -11,6 +11,7 @@ from ..errors import UserError
 from .source import Sidecar, stated
 
 NAME = "tracking.jsonl"
+FRAMES = "frames"
 
 
 def read_series_record(path: Path) -> Sidecar:

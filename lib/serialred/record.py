@@ -23,12 +23,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..formats.series_record import FRAMES
 from ..formats.series_record import NAME as RECORD
 from ..formats.smv import frame_header
 from ..geometry import Geometry
 from ..instrument import SeriesMetadata
 
-FRAMES, TRACKING, VIEWS = "frames", "tracking", "views"
+TRACKING, VIEWS = "tracking", "views"
 Counts = NDArray[Any]
 
 

@@ -7,10 +7,11 @@ import pytest
 
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.formats import read_series
-from ewaldflow.lib.formats.series_record import read_record
+from ewaldflow.lib.formats.series_record import FRAMES, read_record
+from ewaldflow.lib.formats.series_record import NAME as RECORD
 from ewaldflow.lib.geometry import Geometry
 from ewaldflow.lib.instrument import SeriesMetadata, SeriesOverrides
-from ewaldflow.lib.serialred.record import FRAMES, RECORD, TRACKING, SeriesFolder
+from ewaldflow.lib.serialred.record import TRACKING, SeriesFolder
 
 GEOMETRY = Geometry(0.025079, 0.055, 452.0, (10.0, 12.0), (-0.6204, 0.7843, 0.0))
 METADATA = SeriesMetadata(
@@ -31,6 +32,7 @@ def write(folder, close=True):
             series.frame(number, counts, start, start + WIDTH, 0.5, t_s=float(number))
         else:
             series.image(TRACKING, f"{number:05d}", counts, role="tracking", number=number)
+            series.image(TRACKING, "00000-1", counts, role="tracking", number=0)
             series.line("decision", offset_um=np.array([0.1, -0.2]), kept=np.bool_(True))
     if close:
         series.close(reason="full range")
@@ -80,10 +82,10 @@ def test_a_crash_loses_no_frame_that_was_taken(tmp_path):
 def test_the_record_is_lines_of_plain_json(tmp_path):
     lines = list(read_record(write(tmp_path / "x") / RECORD))
     assert [line["event"] for line in lines] == [
-        "series", "exposure", "exposure", "exposure", "decision", "exposure", "exposure", "end",
+        "series", *["exposure"] * 4, "decision", *["exposure"] * 2, "end",
     ]  # fmt: skip
     assert lines[0]["crystal"] == 7
-    assert lines[4] == {"event": "decision", "offset_um": [0.1, -0.2], "kept": True}
+    assert lines[5] == {"event": "decision", "offset_um": [0.1, -0.2], "kept": True}
     assert lines[-1] == {"event": "end", "n_frames": 4, "reason": "full range"}
 
 
