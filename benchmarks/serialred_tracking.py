@@ -48,19 +48,21 @@ class Watch:
 
     twin: Twin
     crystal_um: Floats
-    valid: NDArray[np.bool_]
     alphas: list[float] = field(default_factory=list)
     off: list[float] = field(default_factory=list)
     places_um: list[Floats] = field(default_factory=list)
     patterns: list[Floats] = field(default_factory=list)
     measured: list[Floats] = field(default_factory=list)
+    expected_px: Floats | None = None
     images: list[NDArray[Any]] = field(default_factory=list)
 
     def frame(self, number: int, exposure: Exposure, start: float, end: float) -> None:
         """A diffraction frame."""
         view = self._seen(exposure)
         self.patterns.append(view.pattern_px)
-        at = pattern_centre(exposure.counts, self.valid)
+        at = pattern_centre(exposure.counts, self.expected_px)
+        if self.expected_px is None:
+            self.expected_px = at
         self.measured.append(np.full(2, np.nan) if at is None else at)
 
     def tracking(self, number: int, exposure: Exposure, start: float, end: float) -> None:
@@ -181,7 +183,7 @@ def collect(
     twin = opened(seed)
     go_to(twin, crystal, RANGE_DEG[0], seed)
     twin.microscope.set_mode("diffraction")
-    watch = Watch(twin, crystal, valid)
+    watch = Watch(twin, crystal)
     settings = RotationSettings.model_validate({"range_deg": RANGE_DEG, **WAYS[way]})
     record = collect_rotation(
         twin.microscope, twin.camera, twin.clock, settings, calibrations, watch, valid=valid

@@ -323,7 +323,7 @@ class _Calibrating:
             return np.full(2, np.nan) if disc is None else disc.centre_px
 
         def by_beam() -> Floats:
-            at = pattern_centre(image(), self.valid)
+            at = pattern_centre(image())
             return np.full(2, np.nan) if at is None else at
 
         locate = by_beam if condition == "focused" else by_disc

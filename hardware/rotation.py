@@ -389,7 +389,7 @@ class _Rotation:
         )
         if self.descan is None:
             return
-        at = pattern_centre(exposure.counts, self.valid, self.descan.pattern_px)
+        at = pattern_centre(exposure.counts, self.descan.pattern_px)
         if at is None:
             return
         descan, off = self.descan.pattern_seen(at)

@@ -7,19 +7,21 @@ found where it is expected, and only the frames on which the direct beam is not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import uniform_filter
 
-from ..reduction.beam_centre import centroid_above, find_beam
+from ..reduction.beam_centre import centroid_above
+from .disc import add_blocks
 
 Floats = NDArray[np.float64]
 Image = NDArray[Any]
 
-HALF_PX, FRACTION = 10, 0.35
+HALF_PX, FRACTION, BLOCK_PX = 10, 0.35, 8
 # A centre farther than this from its neighbours' median is a reflection, not the beam.
 TOLERANCE_PX = 6.0
 
@@ -43,36 +45,46 @@ class PatternCentres:
         return offsets
 
 
-def pattern_centre(
-    frame: Image, valid: NDArray[np.bool_], expected_px: ArrayLike | None = None
-) -> Floats | None:
+def pattern_centre(frame: Image, expected_px: ArrayLike | None = None) -> Floats | None:
     """(2,) (row, column) of the direct beam on a frame; None if it is not there.
+
+    Pixels of the detector's cross are used too: the beam may sit on it.
 
     Parameters
     ----------
-    expected_px : (2,) where it is looked for; anywhere if None.
+    expected_px : (2,) where it is looked for. None: about the middle of the 24 x 24 pixels that
+        hold the most, which a reflection does not, though its highest pixel may be higher.
     """
     image = np.ascontiguousarray(frame, np.float32)
+    everything = np.ones(image.shape, bool)
     if expected_px is None:
-        row, column = find_beam(image, valid)
-        top = 1.0 if np.isfinite(row) else 0.0
-    else:
-        row, column = (float(v) for v in np.asarray(expected_px, float))
-        everything = np.ones_like(valid)  # the beam may sit on the cross
-        top = 0.0
-        for _ in range(3):
-            before = row, column
-            row, column, top = centroid_above(image, everything, row, column, HALF_PX, FRACTION)
-            if not top > 0 or np.hypot(row - before[0], column - before[1]) < 0.01:
-                break
-    return np.array([row, column]) if top > 0 and np.isfinite(row + column) else None
+        n, m = image.shape[0] // BLOCK_PX, image.shape[1] // BLOCK_PX
+        total, _ = add_blocks(image, everything, BLOCK_PX, 0, 0, n, m)
+        wide = uniform_filter(total, 3, mode="constant")
+        place = np.array(np.unravel_index(int(np.argmax(wide)), wide.shape), float)
+        expected_px = place * BLOCK_PX + (BLOCK_PX - 1) / 2
+    row, column = (float(v) for v in np.asarray(expected_px, float))
+    top = 0.0
+    for _ in range(5):
+        before = row, column
+        row, column, top = centroid_above(image, everything, row, column, HALF_PX, FRACTION)
+        if not top > 0 or np.hypot(row - before[0], column - before[1]) < 0.01:
+            break
+    return np.array([row, column]) if top > 0 else None
 
 
-def pattern_centres(
-    frames: Iterable[Image], valid: NDArray[np.bool_], tolerance_px: float = TOLERANCE_PX
-) -> PatternCentres:
+def pattern_centres(frames: Sequence[Image], tolerance_px: float = TOLERANCE_PX) -> PatternCentres:
     """Centres of all frames of a series."""
-    found = [pattern_centre(frame, valid) for frame in frames]
+    found = [pattern_centre(frame) for frame in frames]
+    seen = [one for one in found if one is not None]
+    if seen:  # a second time, near where most have it
+        middle = np.median(seen, axis=0)
+        found = [
+            pattern_centre(frame, middle)
+            if one is None or np.linalg.norm(one - middle) > tolerance_px
+            else one
+            for frame, one in zip(frames, found, strict=True)
+        ]
     measured = [np.full(2, np.nan) if one is None else one for one in found]
     return bridged(np.array(measured).reshape(-1, 2), tolerance_px)
 
