@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import numpy as np
 from ...lib.errors import UserError
 from ...lib.instrument import SeriesMetadata
 from ...lib.serialred.acquisition import Acquisition, CrystalOutcome, Status, ViewRecord
-from ...lib.serialred.calibration import CalibrationSet
+from ...lib.serialred.calibration import CalibrationSet, refuse_if_unfit
 from ...lib.serialred.quality import quality, rank
+from ...lib.serialred.raster import RasterPosition
 from ...lib.serialred.record import VIEWS, SeriesFolder
 from ...lib.serialred.session import SessionConfig
-from ..errors import ConnectionLost, InstrumentError, LimitExceeded, StageHung
+from ..errors import ConnectionLost, InstrumentError, LimitExceeded
 from ..lab import Lab
 from .approach import Approached, CrystalLost, approach
 from .rotate import rotate
@@ -33,16 +35,29 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Session:
-    """What has happened so far; `acquisition` at any time."""
+    """What has happened so far; `acquisition` at any time.
+
+    Attributes
+    ----------
+    raster : where to look, in order.
+    failures, last_failure : crystals and views in a row on which the instrument failed; how.
+    lost : the instrument is; nothing more can be done.
+    light_at : stage (x, y) where there was light last.
+    adjusted_at : where the height was adjusted last.
+    """
 
     station: Station
     folder: Path
     began_s: float
+    raster: list[RasterPosition]
     views: list[ViewRecord] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
     outcomes: dict[int, CrystalOutcome] = field(default_factory=dict)
     ended: str = ""
     failures: int = 0
+    last_failure: str = ""
+    lost: ConnectionLost | None = None
+    light_at: tuple[float, float] | None = None
     adjusted_at: tuple[float, float] | None = None
 
     def acquisition(self) -> Acquisition:
@@ -81,11 +96,43 @@ def refuse_impossible(lab: Lab, session: SessionConfig) -> None:
             ) from None
 
 
+def refuse_unfit_calibrations(
+    lab: Lab, session: SessionConfig, calibrations: CalibrationSet
+) -> None:
+    """Raise `UserError`, naming it, for a calibration that a session needs and cannot use."""
+    rotation = session.rotation
+    wanted = [calibrations.get("stage", "imaging"), calibrations.get("beam_shift", "imaging")]
+    if rotation.tracking != "none":
+        names = ("beam_shift", *(rotation.descan_pair if rotation.descan else ()))
+        wanted += [calibrations.get(name, "defocused") for name in names]
+        wanted += [calibrations.get(name, "focused") for name in names]
+    for one in wanted:
+        refuse_if_unfit(
+            one,
+            instrument=lab.microscope.name,
+            now=datetime.now(UTC),
+            magnification=session.imaging.magnification,
+            camera_length_mm=session.diffraction.camera_length_mm,
+            defocus_um=rotation.tracking_defocus_um,
+        )
+
+
 def begin(lab: Lab, session: SessionConfig, calibrations: CalibrationSet, folder: Path) -> Session:
-    """A session on a guarded instrument; `folder` receives one folder per series."""
+    """A session on a guarded instrument; `folder` receives one folder per series.
+
+    Raises
+    ------
+    UserError : the session is impossible, a calibration is missing or unfit, or the scan area
+        leaves the limits; nothing was moved.
+    BeamLost : no electrons arrive.
+    """
     refuse_impossible(lab, session)
+    refuse_unfit_calibrations(lab, session, calibrations)
+    views = positions(lab, session, calibrations)
     began_s = lab.clock.now()
-    return Session(prepare(lab, session, calibrations), folder, began_s)
+    station = prepare(lab, session, calibrations)
+    here = lab.microscope.stage.position()
+    return Session(station, folder, began_s, views, light_at=(here.x_um, here.y_um))
 
 
 def crystals(session: Session, progress: Progress = lambda *_: None) -> Iterator[CrystalOutcome]:
@@ -94,23 +141,30 @@ def crystals(session: Session, progress: Progress = lambda *_: None) -> Iterator
     Raises
     ------
     InstrumentError : the instrument failed in a way that a next crystal cannot mend.
-    UserError : the scan area leaves the limits, or nothing suitable was found in it.
+    UserError : nothing suitable was found in the scan area.
     """
     config = session.station.session
-    views = positions(session.station)
+    views = session.raster
     for first in range(0, len(views), config.views_per_block):
+        lit = False
         for k, position in enumerate(views[first : first + config.views_per_block], first):
             progress("views", k, len(views))
-            if session.ended or _stopped(session):
+            if _stopped(session):
                 return
             try:
                 view, new = look(session.station, position, len(session.candidates) + 1)
-            except StageHung as error:
-                _failed(session, str(error))
+            except ConnectionLost:
+                raise
+            except InstrumentError as error:
+                _failed(session, error)
                 continue
             session.views.append(view)
+            if not view.dark:
+                lit, session.light_at = True, (view.x_um, view.y_um)
             known = {one.number for one in session.candidates}
             session.candidates = _renumbered(merged(session.candidates, new), known)
+        if not lit:
+            _refuse_no_beam(session)
         for candidate in _ranked(session):
             if _stopped(session):
                 return
@@ -118,6 +172,8 @@ def crystals(session: Session, progress: Progress = lambda *_: None) -> Iterator
             session.outcomes[candidate.number] = outcome
             if outcome.folder:
                 yield outcome
+            if session.lost is not None:
+                raise session.lost
     session.ended = f"The scan area was looked at in {len(session.views)} views."
     if not any(one.folder for one in session.outcomes.values()) and not any(
         not one.verdict for one in session.candidates
@@ -170,21 +226,24 @@ def _stopped(session: Session) -> bool:
     elif stop.beam_hours is not None and station.beam_s >= 3600 * stop.beam_hours:
         session.ended = f"The beam was on for {stop.beam_hours:g} h."
     elif session.failures >= stop.failures:
-        session.ended = f"The instrument failed {session.failures} times in a row."
+        times = f"The instrument failed {session.failures} times in a row"
+        session.ended = f"{times}, at last: {session.last_failure}"
     return bool(session.ended)
 
 
-def _failed(session: Session, why: str) -> None:
+def _failed(session: Session, error: InstrumentError) -> str:
+    """Count it; its line."""
+    if isinstance(error, ConnectionLost):
+        session.lost = error
     session.failures += 1
-    session.ended = "" if session.failures < session.station.session.stop.failures else why
+    session.last_failure = str(error)
+    return str(error)
 
 
 def _take(session: Session, candidate: Candidate, progress: Progress) -> CrystalOutcome:
-    """One crystal, all the way. What goes wrong with it stays with it, but a lost instrument.
+    """One crystal, all the way. What goes wrong with it stays with it.
 
-    Raises
-    ------
-    ConnectionLost : that is not the crystal's.
+    A series that the instrument breaks off is kept as far as it came.
     """
     station, config = session.station, session.station.session
     name = f"crystal-{candidate.number:04d}"
@@ -208,47 +267,84 @@ def _take(session: Session, candidate: Candidate, progress: Progress) -> Crystal
                 f"no lattice: score {here.pattern.score:.2f} of {here.pattern.n_spots} spots, "
                 f"{config.diffraction.least_quality:g} wanted"
             )
-            return replace(outcome, status="refused", reason=why, **_beam(session, beam_before_s))
-        progress(f"{name}: rotate", len(session.outcomes), len(session.candidates))
-        folder = session.folder / name
-        series = SeriesFolder(
-            folder,
-            station.geometry(here.beam_centre_px),
-            _metadata(station),
-            station.lab.instrument.detector.saturation,
-            {"session": config.name, "particle": candidate.number, "x_um": candidate.x_um,
-             "y_um": candidate.y_um, "area_um2": candidate.area_um2},
-        )  # fmt: skip
+            outcome = replace(outcome, status="refused", reason=why)
+        else:
+            progress(f"{name}: rotate", len(session.outcomes), len(session.candidates))
+            outcome = _collected(session, outcome, name, here, decisions)
+    except CrystalLost as error:
+        outcome = replace(outcome, status="lost", reason=str(error))
+    except InstrumentError as error:
+        outcome = replace(outcome, status="failed", reason=_failed(session, error))
+    finally:
+        _blank(session)
+    return replace(outcome, **_beam(session, beam_before_s))
+
+
+def _collected(
+    session: Session,
+    outcome: CrystalOutcome,
+    name: str,
+    here: Approached,
+    decisions: list[dict[str, Any]],
+) -> CrystalOutcome:
+    """The series of a crystal in the beam, as far as it comes."""
+    station = session.station
+    series = SeriesFolder(
+        session.folder / name,
+        station.geometry(here.beam_centre_px),
+        _metadata(station),
+        station.lab.instrument.detector.saturation,
+        {"session": station.session.name, "particle": outcome.number, "x_um": outcome.x_um,
+         "y_um": outcome.y_um, "area_um2": outcome.area_um2},
+    )  # fmt: skip
+    record, broken = None, ""
+    try:
         for line in decisions:
             series.line("decision", **line)
         _keep_views(series, here)
-        try:
-            rotated = rotate(station, series)
-        finally:
-            series.close()
-        session.failures = 0
-        frames = rotated.frames
-        status: Status = "taken" if rotated.complete else "short"
-        outcome = replace(
-            outcome,
-            status=status if frames else "lost",
-            reason=rotated.reason,
-            name=name if frames else "",
-            folder=str(folder) if frames else "",
-            alpha_start_deg=frames[0].alpha_start_deg if frames else None,
-            alpha_end_deg=frames[-1].alpha_end_deg if frames else None,
-            n_frames=len(frames),
-        )
-    except CrystalLost as error:
-        outcome = replace(outcome, status="lost", reason=str(error))
-    except ConnectionLost:
-        raise
+        record = rotate(station, series)
     except InstrumentError as error:
-        _failed(session, str(error))
-        outcome = replace(outcome, status="failed", reason=str(error))
+        broken = _failed(session, error)
     finally:
-        station.lab.microscope.blank()
-    return replace(outcome, **_beam(session, beam_before_s))
+        series.close(**({"broken": broken} if broken else {}))
+    reason = record.reason if record else broken
+    if series.ends_deg is None:
+        return replace(outcome, status="lost" if record else "failed", reason=reason)
+    if record:
+        session.failures = 0
+    start, end = (record.alpha_start_deg, record.alpha_end_deg) if record else series.ends_deg
+    return replace(
+        outcome,
+        status="taken" if record and record.complete else "short",
+        reason=reason,
+        name=name,
+        folder=str(series.folder),
+        alpha_start_deg=start,
+        alpha_end_deg=end,
+        n_frames=series.n_frames,
+    )
+
+
+def _blank(session: Session) -> None:
+    """No dose between series; the guard blanks what cannot be blanked here."""
+    try:
+        session.station.lab.microscope.blank()
+    except InstrumentError as error:
+        _failed(session, error)
+
+
+def _refuse_no_beam(session: Session) -> None:
+    """After views without light: see that there still is some where it was last.
+
+    Raises
+    ------
+    BeamLost : there is none.
+    """
+    station = session.station
+    if session.light_at is not None:
+        station.move(x_um=session.light_at[0], y_um=session.light_at[1])
+    station.imaging()
+    station.refuse_dark(station.expose(station.session.imaging.exposure_s))
 
 
 def _keep_views(series: SeriesFolder, here: Approached) -> None:

@@ -90,6 +90,7 @@ def approach(station: Station, candidate: Candidate, *, adjust: bool, record: Re
 def _find(station: Station, candidate: Candidate) -> tuple[Floats, float, Exposure]:
     """(row, column) of the particle nearest to the middle, its distance in um, and the picture."""
     image = station.expose(station.session.imaging.exposure_s)
+    station.refuse_dark(image)
     um_per_px = np.linalg.inv(stage_px_per_um(station))
     found = find_particles(image.counts, um_per_px, station.session.finding, valid=station.valid)
     p = found.particles

@@ -123,9 +123,11 @@ class Station:
         try:
             yield
         finally:
-            self.lab.microscope.blank()
-            self.beam_s += self.now - self._lit_since
-            self._lit_since = None
+            since, self._lit_since = self._lit_since, None
+            try:
+                self.lab.microscope.blank()
+            finally:
+                self.beam_s += self.now - since
 
     def imaging(self, *, small_beam: bool = False) -> None:
         """Imaging at the session's magnification, deflectors neutral.
@@ -191,6 +193,17 @@ class Station:
                 "check the camera's server",
             )
 
+    def refuse_dark(self, exposure: Exposure) -> None:
+        """Raise `BeamLost` for an image of a place that lets electrons through, but without any."""
+        mean, least = float(np.mean(exposure.counts)), self.session.imaging.least_counts
+        if mean < least:
+            raise BeamLost(
+                "beam",
+                f"{mean:.2g} counts per pixel in {exposure.exposure_s:g} s",
+                f"at least {least:g}",
+                "look whether a valve, an aperture or the screen is in the way",
+            )
+
     def move(self, **target: Any) -> StagePosition:
         """Move the stage and wait; see `hardware.moves.move`."""
         return move(self.lab.microscope.stage, self.lab.clock, **target)
@@ -222,12 +235,5 @@ def prepare(lab: Lab, session: SessionConfig, calibrations: CalibrationSet) -> S
         neutral[mode] = read_state(scope)
     station = Station(lab, session, calibrations, neutral)
     station.imaging()
-    seen = station.expose(session.imaging.exposure_s).counts
-    if float(np.mean(seen)) < session.imaging.least_counts:
-        raise BeamLost(
-            "beam",
-            f"{np.mean(seen):.2g} counts per pixel in {session.imaging.exposure_s:g} s",
-            f"at least {session.imaging.least_counts:g}",
-            "look whether a valve, an aperture or the screen is in the way",
-        )
+    station.refuse_dark(station.expose(session.imaging.exposure_s))
     return station

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...lib.serialred.acquisition import ViewRecord
+from ...lib.serialred.calibration import CalibrationSet
 from ...lib.serialred.isolation import judge_particles
 from ...lib.serialred.particles import find_particles
 from ...lib.serialred.raster import RasterPosition, raster
+from ...lib.serialred.session import SessionConfig
+from ..lab import Lab
 from .station import Station
 
 Floats = NDArray[np.float64]
@@ -51,15 +54,17 @@ class Candidate:
         return np.array([self.x_um, self.y_um])
 
 
-def positions(station: Station) -> list[RasterPosition]:
+def positions(
+    lab: Lab, session: SessionConfig, calibrations: CalibrationSet
+) -> list[RasterPosition]:
     """The views of the session, in order. Raises `UserError` where the area leaves the limits."""
-    limits = station.lab.control.limits
+    limits = lab.control.limits
     return raster(
-        station.session.area,
-        shape=station.lab.camera.shape,
-        px_per_um=stage_px_per_um(station),
-        overlap_um=station.session.imaging.overlap_um,
-        backlash_um=station.session.approach_um,
+        session.area,
+        shape=lab.camera.shape,
+        px_per_um=calibrations.get("stage", "imaging").px_per_unit,
+        overlap_um=session.imaging.overlap_um,
+        backlash_um=session.approach_um,
         x_limits_um=limits.x_um,
         y_limits_um=limits.y_um,
     )
@@ -110,7 +115,11 @@ def look(
     corners = np.array([(0, 0), (0, columns - 1), (rows - 1, columns - 1), (rows - 1, 0)])
     seen = at + (station.centre_px - corners) @ um_per_px.T
     view = ViewRecord(
-        here.x_um, here.y_um, tuple((float(x), float(y)) for x, y in seen), len(candidates)
+        here.x_um,
+        here.y_um,
+        tuple((float(x), float(y)) for x, y in seen),
+        len(candidates),
+        found.dark,
     )
     return view, candidates
 

@@ -28,12 +28,14 @@ class ViewRecord:
     x_um, y_um : of the stage.
     corners_um : (4, 2) what it saw, in stage coordinates, in order.
     n_particles : found in it.
+    dark : hardly an electron came through: a bar of the grid, say.
     """
 
     x_um: float
     y_um: float
     corners_um: tuple[tuple[float, float], ...]
     n_particles: int
+    dark: bool = False
 
 
 @dataclass(frozen=True)

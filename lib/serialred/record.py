@@ -59,6 +59,7 @@ class SeriesFolder:
     ) -> None:
         self.folder, self.geometry, self.saturation = folder, geometry, saturation
         self.n_frames = 0
+        self.ends_deg: tuple[float, float] | None = None  # first start, last end
         with _disk(folder):
             if folder.exists():
                 raise UserError(folder, "a folder", "none yet", "name the session anew")
@@ -106,6 +107,8 @@ class SeriesFolder:
             draft.write_bytes(header + counts.astype("<u2").tobytes())
             draft.replace(path)
         self.n_frames += 1
+        first = alpha_start_deg if self.ends_deg is None else self.ends_deg[0]
+        self.ends_deg = (first, alpha_end_deg)
         self.line(
             "exposure",
             role="diffraction",
