@@ -43,8 +43,8 @@ ILLUMINATED_UM, BEAM_UM = 9.6, 1.0
 # Bevelled edges: an outline at half contrast lies up to 0.04 um within that of the base.
 SLACK_UM, SLACK = 0.08, 0.1
 
-# Snapshots below this are not of a crystal.
-LIKELY = 0.1
+# Snapshots below this are not of one crystal, more likely than not.
+LIKELY = 0.5
 
 SELECTION = Selection()
 

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     FAINT = "too little contrast"
     DARK = "too thick"
     SHAPE = "not convex: likely several crystals"
+    UNEVEN = "uneven inside: likely several crystals"
 
 
 UNITS = {
@@ -45,6 +46,7 @@ class Selection(BaseModel):
     area_um2 : smallest and largest area.
     contrast : smallest and largest mean contrast; electrons must get through.
     solidity : smallest area over that of the convex hull.
+    unevenness : largest spread of the mass thickness over its mean.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -53,7 +55,8 @@ class Selection(BaseModel):
     edge_um: NonNegativeFloat = 1.0
     area_um2: tuple[NonNegativeFloat, NonNegativeFloat] = (0.04, 2.0)
     contrast: tuple[NonNegativeFloat, NonNegativeFloat] = (0.06, 0.9)
-    solidity: float = Field(default=0.8, ge=0, le=1)
+    solidity: float = Field(default=0.88, ge=0, le=1)
+    unevenness: NonNegativeFloat = 0.15
 
     @model_validator(mode="after")
     def _ordered(self) -> Selection:
@@ -111,6 +114,7 @@ def judge_particles(found: Found, selection: Selection | None = None) -> tuple[S
         (Reason.FAINT, p.contrast, wanted.contrast[0], np.less),
         (Reason.DARK, p.contrast, wanted.contrast[1], np.greater),
         (Reason.SHAPE, p.solidity, wanted.solidity, np.less),
+        (Reason.UNEVEN, p.unevenness, wanted.unevenness, np.greater),
     )
     return tuple(
         Suitability(

@@ -24,7 +24,7 @@ from scipy.ndimage import (
     uniform_filter,
 )
 from scipy.spatial import ConvexHull
-from skimage.morphology import h_maxima
+from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
 
 Floats = NDArray[np.float64]
@@ -55,8 +55,14 @@ SEED_SIGMA, EDGE_SIGMA = 5.0, 2.5
 # Noisy pictures are smoothed up to so many times more.
 WIDEST = 3.0
 
+# Bins from the outline inwards that blur and bevels reach.
+RIM_PX = 3
+
 # A particle less convex than this may be several.
-CONVEX = 0.94
+CONVEX = 0.92
+
+# At a neck the half width is smaller by so much, in bins, and by so much of itself.
+NECK_PX, NECK = 2.0, 0.25
 
 
 class Finding(BaseModel):
@@ -89,6 +95,8 @@ class Particles:
     contrast : mean relative fall below the surroundings.
     solidity : area over that of the convex hull.
     elongation : ratio of the principal axes, >= 1.
+    unevenness : spread of the mass thickness inside over its mean, beyond noise: steps within
+        the outline are crystals that lie on each other.
     edge_um : from the outline to the edge of the picture; 0 when it touches it.
     """
 
@@ -98,6 +106,7 @@ class Particles:
     contrast: Floats
     solidity: Floats
     elongation: Floats
+    unevenness: Floats
     edge_um: Floats
 
     def __len__(self) -> int:
@@ -156,7 +165,7 @@ def find_particles(
         counts = _filled(counts, valid)
     if counts.mean() < DARK_COUNTS:
         nothing = np.zeros(counts.shape, np.int32)
-        particles = _measured(nothing, counts, _outlines(nothing), scale)
+        particles = _measured(nothing, counts, counts, _outlines(nothing), scale)
         return Found(particles, nothing, np.zeros((0, 0)), float(counts.mean()), 0.0, dark=True)
     # what would be smoothed away anyhow is binned, which is quicker
     n = max(1, int(finding.smooth_um / px_um))
@@ -181,10 +190,12 @@ def _find(counts: Singles, scale: Floats, finding: Finding) -> Found:
     level, opaque = _local_mean(smooth, finding.block_um / px_um)
     root = np.sqrt(level / level.mean())
     noise = _noise(smooth, level, root)
+    reach = width - 1  # of the blur
     wider = min(WIDEST, SEED_SIGMA * noise / finding.contrast)
     if wider > 1.2:  # a picture too noisy for the contrast wanted is smoothed more
         width = 2 * round(0.5 * width * wider) + 1
         smooth = uniform_filter(smooth, width)
+        reach += width // 2
         noise = _noise(smooth, level, root)
     fall = 1 - smooth / level
     sigma = noise / root * np.outer(*(_mirrored(n, width) for n in counts.shape))
@@ -192,14 +203,15 @@ def _find(counts: Singles, scale: Floats, finding: Finding) -> Found:
     edge = np.maximum(0.5 * finding.contrast, EDGE_SIGMA * sigma)
 
     dark = _with_a_seed(fall > edge, fall > seed)
-    plateau = maximum_filter(fall, 4 * width + 1)
+    plateau = maximum_filter(fall, 2 * reach + 1)
     half = np.minimum(0.5 * plateau, plateau - 4 * sigma)
     dark &= (fall > half) | opaque
+    dark = _with_a_seed(dark, fall > seed)  # not what is left of a blurred rim
     labels = _large_enough(_whole(dark), finding.smallest_um2 / px_um**2)
     labels = _split(labels)
     outlines = _outlines(labels)
     return Found(
-        particles=_measured(labels, fall, outlines, scale),
+        particles=_measured(labels, fall, sigma, outlines, scale),
         labels=labels,
         distance_um=_distances(labels, outlines, scale, px_um),
         level=float(level.mean()),
@@ -354,7 +366,10 @@ def _split(labels: Labels) -> Labels:
         if _solidity(np.argwhere(inside & ~_eroded(inside)), int(inside.sum())) > CONVEX:
             continue
         depth = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
-        tops, n_tops = label(h_maxima(depth, max(1.5, 0.15 * float(depth.max()))), np.ones((3, 3)))
+        # tops that no way leads from to a higher one but down by so much
+        drop = max(NECK_PX, NECK * float(depth.max()))
+        lowered = reconstruction(depth - drop, depth)
+        tops, n_tops = label(depth - lowered > 0.999 * drop, np.ones((3, 3)))
         if n_tops < 2:
             continue
         parts = watershed(-depth, tops, mask=inside)
@@ -408,7 +423,9 @@ def _outlines(labels: Labels) -> _Outlines:
     return _Outlines(pixels[order], first)
 
 
-def _measured(labels: Labels, fall: Singles, outlines: _Outlines, scale: Floats) -> Particles:
+def _measured(
+    labels: Labels, fall: Singles, sigma: Singles, outlines: _Outlines, scale: Floats
+) -> Particles:
     number = int(labels.max())
     where = np.flatnonzero(labels)
     owner = labels.ravel()[where] - 1
@@ -438,8 +455,28 @@ def _measured(labels: Labels, fall: Singles, outlines: _Outlines, scale: Floats)
         contrast=mean(drop),
         solidity=np.array([_solidity(p, n) for p, n in zip(pieces, n_pixels, strict=True)]),
         elongation=np.sqrt((half + root + floor) / (half - root + floor)),
+        unevenness=_unevenness(labels, fall, sigma),
         edge_um=np.array([_to_edge(p, labels.shape, scale) for p in pieces]),
     )
+
+
+def _unevenness(labels: Labels, fall: Singles, sigma: Singles) -> Floats:
+    """(n,) see `Particles`; from the pixels that the outline's blur does not reach."""
+    size = 2 * RIM_PX + 1
+    inside = (minimum_filter(labels, size) == labels) & (maximum_filter(labels, size) == labels)
+    inside &= labels > 0
+    through = np.clip(1 - fall[inside], 1e-3, 1).astype(float)
+    mass, noise = -np.log(through), sigma[inside] / through
+    owner = labels[inside]
+    result = np.zeros(int(labels.max()))
+    for i in np.unique(owner):
+        its = owner == i
+        if np.count_nonzero(its) >= 20:
+            low, high = np.quantile(mass[its], [0.1, 0.9])
+            width = (high - low) / 2.56  # a standard deviation, were it noise
+            excess = max(0.0, width**2 - float(np.mean(noise[its] ** 2)))
+            result[i - 1] = np.sqrt(excess) / max(float(mass[its].mean()), 1e-3)
+    return result
 
 
 def _to_edge(outline: NDArray[np.int64], shape: tuple[int, ...], scale: Floats) -> float:
