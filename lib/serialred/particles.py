@@ -9,9 +9,7 @@ down; two levels (hysteresis) keep outlines whole in noise; outlines lie at half
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
@@ -23,30 +21,19 @@ from scipy.ndimage import (
     minimum_filter,
     uniform_filter,
 )
-from scipy.spatial import ConvexHull
 from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
+
+from .background import binned, local_mean
+from .outlines import Outlines, distances_um, outlines_of, solidity, to_edge_um
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.int32]
 
-# The local mean is taken on bins of so many pixels a side: it is slow, and this is quick.
-BIN = 4
-
 # A picture with fewer counts in a pixel is dark.
 DARK_COUNTS = 0.5
-
-# Darker than this part of the bright parts about it is opaque: a grid bar, or beyond the beam.
-OPAQUE = 0.4
-
-# Bins darker than the local mean by this part of it, or by their noise, are left out of it.
-DARK_BIN = 0.04
-
-# Of the polynomial that stands for the illumination.
-DEGREE = 4
-N_TERMS = (DEGREE + 1) * (DEGREE + 2) // 2
 
 # Standard deviations below the mean: a particle has a pixel beyond the first and ends at the
 # second.
@@ -165,11 +152,11 @@ def find_particles(
         counts = _filled(counts, valid)
     if counts.mean() < DARK_COUNTS:
         nothing = np.zeros(counts.shape, np.int32)
-        particles = _measured(nothing, counts, counts, _outlines(nothing), scale)
+        particles = _measured(nothing, counts, counts, outlines_of(nothing), scale)
         return Found(particles, nothing, np.zeros((0, 0)), float(counts.mean()), 0.0, dark=True)
     # what would be smoothed away anyhow is binned, which is quicker
     n = max(1, int(finding.smooth_um / px_um))
-    found = _find(_binned(counts, n), n * scale, finding)
+    found = _find(binned(counts, n), n * scale, finding)
     if n == 1:
         return found
     labels = np.repeat(np.repeat(found.labels, n, axis=0), n, axis=1)
@@ -187,7 +174,7 @@ def _find(counts: Singles, scale: Floats, finding: Finding) -> Found:
     width = 2 * round(0.7 * finding.smooth_um / px_um) + 1
     # two boxes: nearly a bell of the deviation wanted
     smooth = uniform_filter(uniform_filter(counts, width), width)
-    level, opaque = _local_mean(smooth, finding.block_um / px_um)
+    level, opaque = local_mean(smooth, finding.block_um / px_um)
     root = np.sqrt(level / level.mean())
     noise = _noise(smooth, level, root)
     reach = width - 1  # of the blur
@@ -209,11 +196,11 @@ def _find(counts: Singles, scale: Floats, finding: Finding) -> Found:
     dark = _with_a_seed(dark, fall > seed)  # not what is left of a blurred rim
     labels = _large_enough(_whole(dark), finding.smallest_um2 / px_um**2)
     labels = _split(labels)
-    outlines = _outlines(labels)
+    outlines = outlines_of(labels)
     return Found(
         particles=_measured(labels, fall, sigma, outlines, scale),
         labels=labels,
-        distance_um=_distances(labels, outlines, scale, px_um),
+        distance_um=distances_um(outlines, scale, px_um),
         level=float(level.mean()),
         noise=noise,
     )
@@ -239,96 +226,6 @@ def _filled(counts: Singles, valid: Mask) -> Singles:
     share = uniform_filter(valid.astype(np.float32), 9)
     mean = uniform_filter(np.where(valid, counts, np.float32(0)), 9)
     return np.where(valid, counts, mean / np.maximum(share, np.float32(1e-3)))
-
-
-def _local_mean(smooth: Singles, block_px: float) -> tuple[Singles, Mask]:
-    """Mean of what is bright about each pixel, and which pixels are opaque."""
-    bins = _binned(smooth, BIN)
-    block = max(3, 2 * round(0.5 * block_px / BIN) + 1)
-    envelope = uniform_filter(maximum_filter(bins, 2 * block + 1), block)
-    bright = bins > OPAQUE * envelope
-    light = _illumination(bins, bright)
-    even = bins / light
-    calm = uniform_filter(even, 3)
-    keep = bright
-    for _ in range(3):  # what is dark against one mean is left out of the next
-        clear = minimum_filter(keep.astype(np.uint8), 3) > 0
-        mean = _mean_of(even, clear, block)
-        fall = 1 - calm / mean
-        noise = 1.4826 * float(np.median(np.abs(fall[bright]))) if bright.any() else 0.0
-        keep = (fall < max(DARK_BIN, 3 * noise)) & bright
-    level = np.maximum(_unbinned(mean * light, smooth.shape), np.float32(1e-3))
-    return level, smooth < OPAQUE * level
-
-
-def _illumination(bins: Singles, bright: Mask) -> Singles:
-    """exp(polynomial) through what is neither dark nor opaque.
-
-    Without it a mean would be wrong where its block is cut by the edge of the picture.
-    """
-    every = max(1, min(bins.shape) // 64)
-    terms, few = _terms(bins.shape), _terms(bins.shape)[:, ::every, ::every].reshape(N_TERMS, -1)
-    log = np.log(np.maximum(bins[::every, ::every], 1e-3)).ravel().astype(np.float64)
-    bright = bright[::every, ::every].ravel()
-    if np.count_nonzero(bright) < max(0.1 * bright.size, 5 * N_TERMS):
-        return np.full_like(bins, bins.mean())
-    keep = bright
-    for _ in range(5):
-        design = few[:, keep]
-        normal = design @ design.T
-        normal[np.diag_indices(N_TERMS)] *= 1 + 1e-6  # where a bar leaves only a strip
-        coefficients = np.linalg.solve(normal, design @ log[keep])
-        off = log - coefficients @ few
-        spread = 1.4826 * float(np.median(np.abs(off[keep])))
-        keep = bright & (off > -2.5 * spread)
-    fit = np.clip(np.tensordot(coefficients, terms, 1), log[keep].min(), log[keep].max())
-    return np.exp(fit).astype(np.float32)
-
-
-@lru_cache(maxsize=4)
-def _terms(shape: tuple[int, int]) -> Floats:
-    """(terms, rows, columns) powers of the place in the picture."""
-    y, x = (np.linspace(-1, 1, n) for n in shape)
-    powers = [(i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
-    return np.stack([np.outer(y**i, x**j) for i, j in powers])
-
-
-def _mean_of(bins: Singles, keep: Mask, block: int) -> Singles:
-    """Local mean of the bins kept; where the block holds few, of a larger one."""
-    weight = keep.astype(np.float32)
-    value = bins * weight
-    total, number = np.zeros_like(bins), np.zeros_like(bins)
-    for size, share in ((block, 1.0), (3 * block, 0.03)):
-        total += np.float32(share) * uniform_filter(value, size)
-        number += np.float32(share) * uniform_filter(weight, size)
-    return (total + np.float32(1e-4)) / (number + np.float32(1e-4))
-
-
-def _binned(image: Singles, n: int) -> Singles:
-    """Means of n x n pixels; at the far edges the last pixels stand for missing ones."""
-    if n == 1:
-        return image
-    rows, columns = image.shape
-    padded = np.pad(image, ((0, -rows % n), (0, -columns % n)), mode="edge")
-    shape = (padded.shape[0] // n, n, padded.shape[1] // n, n)
-    return padded.reshape(shape).mean(axis=(1, 3), dtype=np.float32)
-
-
-def _unbinned(bins: Singles, shape: tuple[int, ...]) -> Singles:
-    """Linear between the middles of the bins."""
-    down, across = (_between(n, m) for n, m in zip(shape, bins.shape, strict=True))
-    return np.asarray(down @ bins @ across.T, np.float32)
-
-
-def _between(n: int, n_bins: int) -> Singles:
-    """(n, n_bins) weights of linear interpolation."""
-    place = np.clip((np.arange(n) - 0.5 * (BIN - 1)) / BIN, 0, n_bins - 1)
-    low = np.minimum(place.astype(int), max(n_bins - 2, 0))
-    weights = np.zeros((n, n_bins), np.float32)
-    weights[np.arange(n), low] = 1 - (place - low)
-    if n_bins > 1:
-        weights[np.arange(n), low + 1] = place - low
-    return weights
 
 
 def _with_a_seed(low: Mask, high: Mask) -> Mask:
@@ -363,7 +260,7 @@ def _split(labels: Labels) -> Labels:
     number = int(labels.max())
     for i, window in enumerate(find_objects(labels), 1):
         inside = labels[window] == i
-        if _solidity(np.argwhere(inside & ~_eroded(inside)), int(inside.sum())) > CONVEX:
+        if solidity(np.argwhere(inside & ~_eroded(inside)), int(inside.sum())) > CONVEX:
             continue
         depth = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
         # tops that no way leads from to a higher one but down by so much
@@ -392,39 +289,8 @@ def _eroded(inside: Mask) -> Mask:
     return core
 
 
-def _solidity(outline: NDArray[np.int64], n_pixels: int) -> float:
-    """Area over that of the convex hull of the pixels' corners."""
-    corners = (outline[:, None] + 0.5 * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])).reshape(
-        -1, 2
-    )
-    return float(min(1.0, n_pixels / ConvexHull(corners).volume))
-
-
-@dataclass(frozen=True)
-class _Outlines:
-    """Outermost pixels (n, 2) of all particles; those of particle i are first[i]:first[i + 1]."""
-
-    pixels: NDArray[np.int64]
-    first: NDArray[np.int64]
-
-
-def _outlines(labels: Labels) -> _Outlines:
-    rim = np.zeros(labels.shape, bool)
-    rim[0], rim[-1], rim[:, 0], rim[:, -1] = True, True, True, True
-    down, across = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
-    rim[1:] |= down
-    rim[:-1] |= down
-    rim[:, 1:] |= across
-    rim[:, :-1] |= across
-    pixels = np.argwhere(rim & (labels > 0))
-    owner = labels[pixels[:, 0], pixels[:, 1]]
-    order = np.argsort(owner, kind="stable")
-    first = np.searchsorted(owner[order], np.arange(1, int(labels.max()) + 2))
-    return _Outlines(pixels[order], first)
-
-
 def _measured(
-    labels: Labels, fall: Singles, sigma: Singles, outlines: _Outlines, scale: Floats
+    labels: Labels, fall: Singles, sigma: Singles, outlines: Outlines, scale: Floats
 ) -> Particles:
     number = int(labels.max())
     where = np.flatnonzero(labels)
@@ -453,10 +319,10 @@ def _measured(
         column=mean(place[1], mass),
         area_um2=n_pixels * pixel_area,
         contrast=mean(drop),
-        solidity=np.array([_solidity(p, n) for p, n in zip(pieces, n_pixels, strict=True)]),
+        solidity=np.array([solidity(p, n) for p, n in zip(pieces, n_pixels, strict=True)]),
         elongation=np.sqrt((half + root + floor) / (half - root + floor)),
         unevenness=_unevenness(labels, fall, sigma),
-        edge_um=np.array([_to_edge(p, labels.shape, scale) for p in pieces]),
+        edge_um=np.array([to_edge_um(p, labels.shape, scale) for p in pieces]),
     )
 
 
@@ -477,34 +343,3 @@ def _unevenness(labels: Labels, fall: Singles, sigma: Singles) -> Floats:
             excess = max(0.0, width**2 - float(np.mean(noise[its] ** 2)))
             result[i - 1] = np.sqrt(excess) / max(float(mass[its].mean()), 1e-3)
     return result
-
-
-def _to_edge(outline: NDArray[np.int64], shape: tuple[int, ...], scale: Floats) -> float:
-    """Distance of the nearest pixel from the picture's edge, um; across rows and columns."""
-    um_across = abs(np.linalg.det(scale)) / np.linalg.norm(scale, axis=0)[::-1]
-    free = np.minimum(outline.min(axis=0), np.array(shape) - 1 - outline.max(axis=0))
-    return float((free * um_across).min())
-
-
-def _distances(labels: Labels, outlines: _Outlines, scale: Floats, px_um: float) -> Floats:
-    """(n, n) from outline to outline, um; pixels that touch are at zero."""
-    points = outlines.pixels @ scale.T
-    distance = np.sqrt(_nearest_squares(points, outlines.first))
-    return np.maximum(distance - px_um, 0.0)
-
-
-@numba.njit(cache=True, nogil=True)
-def _nearest_squares(points: Floats, first: NDArray[np.int64]) -> Floats:
-    """(n, n) smallest squared distance between points of each two groups."""
-    number = len(first) - 1
-    nearest = np.full((number, number), np.inf)
-    for i in range(number):
-        for j in range(i):
-            best = np.inf
-            for a in range(first[i], first[i + 1]):
-                x, y = points[a]
-                for b in range(first[j], first[j + 1]):
-                    dx, dy = points[b, 0] - x, points[b, 1] - y
-                    best = min(best, dx * dx + dy * dy)
-            nearest[i, j] = nearest[j, i] = best
-    return nearest

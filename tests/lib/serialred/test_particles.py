@@ -193,3 +193,29 @@ def test_quick_enough() -> None:
         find_particles(counts, UM)
         spent.append(time.process_time() - start)
     assert min(spent) < 0.06  # 0.025 on an idle core
+
+
+def test_crystals_on_each_other_show_by_the_step() -> None:
+    lone = Picture().ellipse(258, 258, (0.5, 0.4), 0.4)
+    found = find_particles(lone.counts(), UM)
+    assert found.particles.unevenness[only(found)] < 0.1
+    on_it = lone.ellipse(270, 250, (0.25, 0.2), 0.4)
+    found = find_particles(on_it.counts(), UM)
+    i = only(found)
+    assert found.particles.unevenness[i] > 0.2
+    assert [r.reason for r in judge_particles(found)[i].rejections] == [Reason.UNEVEN]
+
+
+def test_a_faint_neighbour_of_a_dark_crystal_is_seen() -> None:
+    picture = Picture().ellipse(258, 230, (0.4, 0.4), 0.7)
+    picture.ellipse(258, 230 + 0.7 / UM, (0.4, 0.5), 0.2)
+    verdicts = judge_particles(find_particles(picture.counts(), UM))
+    assert len(verdicts) >= 1
+    assert not any(one.suitable for one in verdicts)
+
+
+def test_a_lath_is_not_cut() -> None:
+    for turn in (0.0, 0.6, 1.3):
+        lath = Picture().ellipse(258, 258, (1.0, 0.2), 0.3, turn=turn)
+        found = find_particles(lath.counts(dose=20), UM)
+        assert found.particles.elongation[only(found)] == pytest.approx(5, rel=0.1)
