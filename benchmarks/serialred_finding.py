@@ -31,9 +31,11 @@ from ewaldflow.lib.serialred.particles import find_particles
 from ewaldflow.lib.serialred.quality import judge_snapshot
 
 Floats = NDArray[np.float64]
+Way = Callable[[NDArray[Any], Floats], Floats]
 
 SEEDS = range(1, 21)
 VIEWS = 40
+TIMED = 3  # views of each grid
 # Views are those of particles of any kind (crystals, dirt, clusters, faint ones) so far from the
 # middle of the grid, each brought to so far from the middle of the view; some lie under bars.
 WITHIN_UM, ASIDE_UM = 80.0, 1.7
@@ -238,6 +240,13 @@ def snapshot(twin: Twin, place: Floats, px_per_um: Floats) -> float:
     return score
 
 
+def cpu_of(way: Way, counts: NDArray[Any], um_per_px: Floats) -> float:
+    """Seconds that it takes."""
+    start = time.process_time()
+    way(counts, um_per_px)
+    return time.process_time() - start
+
+
 def one_grid(seed: int, n_views: int, scores: dict[str, Score]) -> None:
     """Views at random places of one grid."""
     twin = open_twin(TwinOptions(seed=seed, goniometer="ideal"))
@@ -248,16 +257,16 @@ def one_grid(seed: int, n_views: int, scores: dict[str, Score]) -> None:
     rng = np.random.default_rng([seed, 1])
     centres = twin.truth.specimen.particles.centre_um
     there = np.flatnonzero(np.abs(centres[:, :2]).max(axis=1) < WITHIN_UM)
-    for i in rng.choice(there, n_views, replace=False):
+    for number, i in enumerate(rng.choice(there, n_views, replace=False)):
         x_um, y_um = twin.truth.stage_um(centres[i]) + rng.uniform(-ASIDE_UM, ASIDE_UM, 2)
         move(twin.microscope.stage, twin.clock, x_um=x_um, y_um=y_um)
         counts = twin.camera.expose(EXPOSURE_S).counts
         truth = content(twin, px_um)
         called = {}
         for name, way in WAYS.items():
-            start = time.process_time()
             called[name] = way(counts, um_per_px)
-            scores[name].cpu_s.append(time.process_time() - start)
+            if number < TIMED:
+                scores[name].cpu_s.append(min(cpu_of(way, counts, um_per_px) for _ in range(5)))
             judge(scores[name], called[name], truth, lambda _: True)
         judge(
             scores[WITH_SNAPSHOT], called[OURS], truth,
@@ -290,13 +299,16 @@ def main() -> int:
         table.tell(
             f"{name}: wrongly called", ", ".join(f"{n} {what}" for what, n in worst) or "none"
         )
-    table.check("CPU of a picture, ms", plain.ms, at_most=40, peer=f"{peer.ms:.0f}")
-    table.tell("times quicker than the thesis's way", f"{peer.ms / plain.ms:.1f}")
+    table.check("CPU of a picture, ms", plain.ms, at_most=30, peer=f"{peer.ms:.0f}")
+    table.tell(
+        "CPU of the thesis's way (on a quarter of the pixels) over ours",
+        f"{peer.ms / plain.ms:.1f}",
+    )
     return table.show()
 
 
 OURS, WITH_SNAPSHOT, THESIS = "ours", "ours with snapshot", "thesis"
-WAYS: dict[str, Callable[[NDArray[Any], Floats], Floats]] = {OURS: ours, THESIS: thesis}
+WAYS: dict[str, Way] = {OURS: ours, THESIS: thesis}
 
 if __name__ == "__main__":
     sys.exit(main())
