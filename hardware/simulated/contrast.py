@@ -39,9 +39,11 @@ class BeamProfile:
     rim_width: float = 0.05
 
     def parameters(self, view: View) -> Floats:
-        """What the compiled functions take: centre x, y, R, soft R, gradient, dome, rim, width."""
+        """What the compiled functions take: centre x, y, R, soft R, gradient, dome, rim, width,
+        and the squares of the radii where the edge begins and ends."""
         radius, azimuth = view.beam_radius_um, math.radians(self.gradient_azimuth_deg)
         rim = self.rim if view.mode == "diffraction" and view.defocused else 0.0
+        edge = 4 * max(self.soft, self.rim_width if rim else 0.0) * radius
         return np.array(
             [
                 *view.beam_centre_um,
@@ -52,6 +54,8 @@ class BeamProfile:
                 self.dome / radius**2,
                 rim,
                 self.rim_width * radius,
+                max(radius - edge, 0.0) ** 2,
+                self.reach_um(radius) ** 2,
             ]
         )
 
@@ -77,20 +81,18 @@ def density_at(x: float, y: float, beam: Floats) -> float:
     """Of the beam at lab (x, y), um; see `BeamProfile`."""
     dx, dy = x - beam[0], y - beam[1]
     r2 = dx * dx + dy * dy
-    outer = beam[2] + 4.0 * beam[3]
-    if r2 > outer * outer:
+    if r2 > beam[10]:
         return 0.0
     value = 1.0 + beam[4] * dx + beam[5] * dy - beam[6] * r2
-    inner = beam[2] - 4.0 * beam[3]
-    if beam[7] == 0.0 and inner > 0.0 and r2 < inner * inner:
+    if r2 < beam[9]:
         return value
     r = math.sqrt(r2)
     if beam[7] != 0.0:
         u = (beam[2] - r) / beam[8]
-        if abs(u) < 6.0:
-            value *= 1.0 + beam[7] * math.cos(2.0 * math.pi * u) * math.exp(-abs(u))
+        value *= 1.0 + beam[7] * math.cos(2.0 * math.pi * u) * math.exp(-abs(u))
     if beam[3] > 0.0:
-        value *= 0.5 * math.erfc((r - beam[2]) / (math.sqrt(2.0) * beam[3]))
+        if r > beam[2] - 4.0 * beam[3]:
+            value *= 0.5 * math.erfc((r - beam[2]) / (math.sqrt(2.0) * beam[3]))
     elif r > beam[2]:
         value = 0.0
     return max(value, 0.0)
@@ -228,14 +230,14 @@ def dark_field(
     for i in range(box[0], box[1]):
         for j in range(box[2], box[3]):
             row, column = i - moved[0], j - moved[1]
-            path = path_um(planes, row, column)
-            if path > 0.0:
-                u, v = row - origin_px[0], column - origin_px[1]
-                x = to_lab[0, 0] * u + to_lab[0, 1] * v
-                y = to_lab[1, 0] * u + to_lab[1, 1] * v
-                value = scale * path * density_at(x, y, beam)
-                image[i, j] += value
-                total += value
+            u, v = row - origin_px[0], column - origin_px[1]
+            x = to_lab[0, 0] * u + to_lab[0, 1] * v
+            y = to_lab[1, 0] * u + to_lab[1, 1] * v
+            value = scale * density_at(x, y, beam)
+            if value > 0.0:
+                path = path_um(planes, row, column)
+                image[i, j] += value * path
+                total += value * path
     return total
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,22 +13,25 @@ from numpy.typing import NDArray
 from ...lib.simulation.conditions import Beam
 from ...lib.simulation.frames import RADIAL_STEP_PX, add_spots, paint_radial
 from .contrast import BEAM, box_of, dark_field, middle, rays_through, sample_beam
-from .excitation import coherent_A, excited
+from .excitation import along_beam_A, excited
 from .imaging import corners_um, planes_for, shadows, within
-from .multiple_scattering import beams_behind
+from .multiple_scattering import beams_behind, coherent_strength
 from .specimen import DIRT, DIRT_FREE_PATH_UM, Specimen
 from .view import View
 
 Floats = NDArray[np.float64]
 
 # The beam's disc is sampled at so many points across.
-SAMPLES = 64
+SAMPLES = 96
 
 # Spots of fewer electrons than this are not drawn.
 FAINTEST_E = 1e-3
 
+# Tails of fewer electrons than this would not be seen; they are drawn with the core.
+FAINTEST_TAIL_E = 10.0
+
 # Of a defocused pattern so many of the strongest discs are drawn.
-DISCS = 12
+DISCS = 6
 
 
 @dataclass(frozen=True)
@@ -38,20 +41,16 @@ class PatternOptions:
     Attributes
     ----------
     fwhm_px, tail_fraction, tail_px : of all spots, see `lib.simulation.conditions.Beam`.
-    halo : (share, decay in 1/Å) of the electrons that crystals scatter diffusely: exponentials
-        in the distance from the direct beam.
-    rings : (share, d in Å, sigma in 1/Å) of those that film and dirt scatter: Gaussians.
+    halo, film : shares of the electrons that crystals, and that film and dirt, scatter
+        diffusely: (share, decay in 1/Å) an exponential in the distance from the direct beam,
+        (share, d in Å, sigma in 1/Å) a ring.
     """
 
-    fwhm_px: float = 2.2
-    tail_fraction: float = 0.15
+    fwhm_px: float = 2.8
+    tail_fraction: float = 0.04
     tail_px: float = 4.0
-    halo: tuple[tuple[float, float], ...] = ((0.5, 0.03), (0.3, 0.12), (0.2, 0.4))
-    rings: tuple[tuple[float, float, float], ...] = (
-        (0.3, 30.0, 0.06),
-        (0.4, 2.1, 0.06),
-        (0.3, 1.2, 0.09),
-    )
+    halo: tuple[tuple[float, ...], ...] = ((0.03, 0.02), (0.24, 0.06), (0.73, 0.33))
+    film: tuple[tuple[float, ...], ...] = ((0.75, 0.2), (0.15, 2.1, 0.06), (0.1, 1.2, 0.09))
 
     @property
     def spots(self) -> Beam:
@@ -100,9 +99,8 @@ def share_of_beam(specimen: Specimen, i: int, view: View) -> tuple[float, float]
 def scattered(specimen: Specimen, view: View) -> list[Scattered]:
     """What each particle in the beam does to it, as if it were alone."""
     rays = rays_through(middle(view), np.eye(2), np.zeros(2))
-    beam_only = within(specimen, _without_picture(view), rays)
     result = []
-    for i in beam_only:
+    for i in within(specimen, replace(view, picture_px_per_um=np.zeros((2, 2))), rays):
         share, path = share_of_beam(specimen, i, view)
         if share <= 0:
             continue
@@ -115,22 +113,23 @@ def scattered(specimen: Specimen, view: View) -> list[Scattered]:
     return result
 
 
-def _without_picture(view: View) -> View:
-    from dataclasses import replace
-
-    return replace(view, picture_px_per_um=np.zeros((2, 2)))
-
-
 def _by_crystal(specimen: Specimen, i: int, view: View, share: float, path_um: float) -> Scattered:
     phase = specimen.phases[specimen.particles.phase[i]]
     u = specimen.particles.orientation[i]
     start, end = view.start.rotation @ u, view.end.rotation @ u
     wavelength = view.geometry.wavelength_A
-    found = excited(phase, start, end, wavelength, coherent_A(specimen, i, middle(view).rotation))
-    rate = wavelength**2 * phase.strength[found.row] * found.mean
+    rotation, o = middle(view).rotation, phase.options
+    domain = along_beam_A(specimen, i, rotation, o.domain_A)
+    coherent = along_beam_A(specimen, i, rotation, o.coherent_A)
+    found = excited(phase, start, end, wavelength, domain)
+    hkl = phase.hkl[found.row]
+    strength = coherent_strength(
+        hkl, phase.factor[found.row], found.s1, found.s2, found.when, phase.factor_at,
+        wavelength, coherent,
+    )  # fmt: skip
     direct, part = beams_behind(
-        phase.hkl[found.row], rate, found.s1, found.s2, found.sigma, phase.strength_at,
-        wavelength, 1e4 * path_um,
+        hkl, wavelength**2 * strength * found.mean, found.s1, found.s2, found.sigma,
+        phase.factor_at, wavelength, 1e4 * path_um,
     )  # fmt: skip
     q0 = phase.q0[found.row]
     when = found.when[:, None]
@@ -185,7 +184,7 @@ def _diffuse(
     g = view.geometry
     longest = g.distortion.ratio * 2 * float(np.hypot(*view.shape))
     numbers = (g.per_A_per_px, g.wavelength_A, g.pixel_size_mm / g.distance_mm, longest)
-    profile = halo_e * _radial(options.halo, *numbers) + ring_e * _radial(options.rings, *numbers)
+    profile = halo_e * _radial(options.halo, *numbers) + ring_e * _radial(options.film, *numbers)
     if blur_px:  # the disc's mean over directions, for smooth profiles
         at = np.arange(len(profile))
         profile = np.interp(np.hypot(at, blur_px / math.sqrt(2) / RADIAL_STEP_PX), at, profile)
@@ -220,7 +219,9 @@ def focused_pattern(specimen: Specimen, view: View, options: PatternOptions = PA
         drawn = (electrons > FAINTEST_E) & np.all(
             (rc > -margin) & (rc < np.array(view.shape) + margin), axis=1
         )
-        add_spots(image, rc[drawn, 0], rc[drawn, 1], electrons[drawn], options.spots)
+        add_spots(
+            image, rc[drawn, 0], rc[drawn, 1], electrons[drawn], options.spots, FAINTEST_TAIL_E
+        )
     return image
 
 

@@ -8,7 +8,7 @@ approximation, so that the rocking curve P (of unit area) is seen as its mean
 
 and the crystal scatters, per unit length, the fraction ``rate = (lambda |F| / V)^2 Pbar`` of the
 electrons (Williams & Carter, Transmission Electron Microscopy, ch. 13; `lib.simulation.expose`).
-P is a Gaussian of standard deviation ``hypot(0.376 / T, eta |g|)``, T being the coherent length
+P is a Gaussian of standard deviation ``hypot(0.376 / T, eta |g|)``, T being a length
 along the beam, of which a share `tail` is replaced by a Lorentzian of the same full width at
 half maximum: the mean of the shape function ``sinc^2(pi T s)`` over many T falls as 1 / s^2 too.
 """
@@ -130,7 +130,7 @@ def _excite(
 
 
 def excited(
-    phase: Phase, start: Floats, end: Floats, wavelength_A: float, coherent_A: float,
+    phase: Phase, start: Floats, end: Floats, wavelength_A: float, domain_A: float,
     d_min_A: float = 0.0,
 ) -> Excited:  # fmt: skip
     """Reflections within reach of the Ewald sphere.
@@ -138,23 +138,21 @@ def excited(
     Parameters
     ----------
     start, end : (3, 3) ``R U`` at both ends of the exposure.
-    coherent_A : T, along the beam.
+    domain_A : T, along the beam.
     """
     longest = 1 / d_min_A if d_min_A > 0 else np.inf
     eta = math.radians(phase.options.mosaicity_deg)
     return Excited(
         *_excite(
-            phase.q0, start, end, 1 / wavelength_A, 0.376 / coherent_A, eta, phase.options.tail,
+            phase.q0, start, end, 1 / wavelength_A, 0.376 / domain_A, eta, phase.options.tail,
             longest,
         )
     )  # fmt: skip
 
 
-def coherent_A(specimen: Specimen, i: int, rotation: Floats) -> float:
-    """Coherent length of crystal `i` along the beam: a plate is longer along it when tilted."""
-    p = specimen.particles
-    domain = specimen.phases[p.phase[i]].options.domain_A
-    plate = min(domain, 1e4 * float(p.thickness_um[i]))
+def along_beam_A(specimen: Specimen, i: int, rotation: Floats, length_A: float) -> float:
+    """A length of crystal `i` that its plate may cut short: more of it when the plate is tilted."""
+    plate = min(length_A, 1e4 * float(specimen.particles.thickness_um[i]))
     return plate / max(abs(float(rotation[2, 2])), EDGE_ON)
 
 
@@ -167,7 +165,7 @@ def lost_per_um(specimen: Specimen, i: int, view: View) -> float:
     rotation = middle(view).rotation
     turned = rotation @ p.orientation[i]
     found = excited(
-        phase, turned, turned, view.geometry.wavelength_A, coherent_A(specimen, i, rotation),
+        phase, turned, turned, view.geometry.wavelength_A, along_beam_A(specimen, i, rotation, phase.options.domain_A),
         PICTURE_D_MIN_A,
     )  # fmt: skip
     rate = view.geometry.wavelength_A**2 * float(phase.strength[found.row] @ found.mean)

@@ -33,11 +33,12 @@ def film_texture(seed: int) -> NDArray[np.float32]:
         weight * _unit(gaussian_filter(noise, sigma, mode="wrap"))
         for weight, sigma in ((0.8, 2.0), (0.6, 20.0))
     )
-    return np.ascontiguousarray(texture, np.float32)
+    return np.asarray(texture, np.float32)
 
 
 def _unit(field: Floats) -> Floats:
-    return (field - field.mean()) / field.std()
+    unit: Floats = (field - field.mean()) / field.std()
+    return unit
 
 
 def lit_film(specimen: Specimen, view: View, rays: Rays) -> Floats:
@@ -68,7 +69,8 @@ def _light(
     at: Floats, per_row: Floats, per_column: Floats,
     contrast: float, texture: NDArray[np.float32], pitch: float, half_bar: float,
 ) -> None:  # fmt: skip
-    cells = 1.0 / TEXTURE_UM
+    cells, meshes, mask = 1.0 / TEXTURE_UM, 1.0 / pitch, TEXTURE_CELLS - 1
+    bar = half_bar * meshes
     for i in range(image.shape[0]):
         u = i - origin_px[0]
         for j in range(image.shape[1]):
@@ -79,19 +81,17 @@ def _light(
             if value > 0.0:
                 p = at[0] + per_row[0] * i + per_column[0] * j
                 q = at[1] + per_row[1] * i + per_column[1] * j
-                if half_bar > 0.0:
-                    s = abs(p - pitch * math.floor(p / pitch))
-                    t = abs(q - pitch * math.floor(q / pitch))
-                    # bars run midway between the meshes' centres
-                    if abs(s - 0.5 * pitch) < half_bar or abs(t - 0.5 * pitch) < half_bar:
+                if bar > 0.0:  # bars run midway between the meshes' centres
+                    s, t = p * meshes, q * meshes
+                    if abs(s - math.floor(s) - 0.5) < bar or abs(t - math.floor(t) - 0.5) < bar:
                         image[i, j] = 0.0
                         continue
                 if contrast > 0.0:
                     p, q = p * cells, q * cells
-                    a, b = math.floor(p), math.floor(q)
-                    f, g = p - a, q - b
-                    k, m = int(a) & (TEXTURE_CELLS - 1), int(b) & (TEXTURE_CELLS - 1)
-                    k1, m1 = (k + 1) & (TEXTURE_CELLS - 1), (m + 1) & (TEXTURE_CELLS - 1)
+                    k, m = int(math.floor(p)), int(math.floor(q))
+                    f, g = p - k, q - m
+                    k, m = k & mask, m & mask
+                    k1, m1 = (k + 1) & mask, (m + 1) & mask
                     upper = texture[k, m] + g * (texture[k, m1] - texture[k, m])
                     lower = texture[k1, m] + g * (texture[k1, m1] - texture[k1, m])
                     value *= 1.0 - contrast * (upper + f * (lower - upper))
@@ -113,7 +113,9 @@ def corners_um(specimen: Specimen, i: int) -> Floats:
     p = specimen.particles
     outline = p.vertices_um[i]
     low = np.column_stack([outline, np.zeros(len(outline))])
-    return p.centre_um[i] + np.vstack([low, low + [0.0, 0.0, p.thickness_um[i]]])
+    high = low + np.array([0.0, 0.0, p.thickness_um[i]])
+    corners: Floats = p.centre_um[i] + np.vstack([low, high])
+    return corners
 
 
 def shadows(

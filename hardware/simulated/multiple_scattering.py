@@ -1,7 +1,14 @@
-"""Multiple scattering: how the electrons are shared among the beams of a mosaic crystal.
+"""Multiple scattering within and between the coherent blocks of a crystal.
 
-Between blocks that are coherent over far less than the crystal's thickness, intensities and not
-amplitudes add up, and the beams obey Darwin's transfer equations for all of them together,
+*Within a block* of length T amplitudes add up. The second order of the many-beam equations
+``dphi_g/dz = 2 pi i s_g phi_g + i (lambda / V) sum_g' F_(g-g') phi_g'`` (A. Howie and M. J. Whelan,
+Proc. R. Soc. A263, 217, 1961) gives a reflection at its Bragg position the structure factor
+
+    F_g + i (lambda T / V) sum_g' F_g' F_(g-g') G(2 pi s_g' T),
+    G(x) = (1 - cos x) / x^2 + i (1 - sin x / x) / x.
+
+*Between blocks* intensities add up, and the beams obey Darwin's transfer equations for all of
+them together,
 
     dI_g / dt = sum_g' W_gg' (I_g' - I_g),    W_gg' = (lambda |F_(g-g')| / V)^2 Pbar(s_g - s_g'),
 
@@ -20,17 +27,65 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Complexes = NDArray[np.complex128]
 
 # So many of the strongest beams, and the direct one, are sources of others.
-SOURCES = 48
+SOURCES = 32
 
 # The series ends where all but this share of the electrons is accounted for.
 REST = 1e-7
 
 
 @njit(cache=True)
+def _coherent(
+    hkl: Ints, factor: Complexes, s1: Floats, s2: Floats, when: Floats, source: Ints,
+    factor_at: Complexes, wavelength_A: float, coherent_A: float,
+) -> Floats:  # fmt: skip
+    strength = np.empty(len(hkl))
+    limit = np.array([n // 2 for n in factor_at.shape])
+    for g in range(len(hkl)):
+        real, imaginary = 0.0, 0.0
+        for a in source:
+            h0, h1, h2 = hkl[g, 0] - hkl[a, 0], hkl[g, 1] - hkl[a, 1], hkl[g, 2] - hkl[a, 2]
+            if g == a or abs(h0) > limit[0] or abs(h1) > limit[1] or abs(h2) > limit[2]:
+                continue
+            pair = factor[a] * factor_at[h0 + limit[0], h1 + limit[1], h2 + limit[2]]
+            x = 2.0 * math.pi * coherent_A * (s1[a] + when[g] * (s2[a] - s1[a]))
+            if abs(x) < 0.05:
+                even, odd = 0.5, x / 6.0
+            else:
+                even, odd = (1.0 - math.cos(x)) / (x * x), (1.0 - math.sin(x) / x) / x
+            # i (even + i odd) times the pair
+            real += -odd * pair.real - even * pair.imag
+            imaginary += even * pair.real - odd * pair.imag
+        scale = wavelength_A * coherent_A
+        strength[g] = (factor[g].real + scale * real) ** 2 + (
+            factor[g].imag + scale * imaginary
+        ) ** 2
+    return strength
+
+
+def coherent_strength(
+    hkl: Ints, factor: Complexes, s1: Floats, s2: Floats, when: Floats, factor_at: Complexes,
+    wavelength_A: float, coherent_A: float,
+) -> Floats:  # fmt: skip
+    """(n,) ``|F|^2 / V^2`` in Å^-4 with double scattering within a coherent block.
+
+    `factor` (n,) is ``F / V``, and `when` (n,) the time in the exposure, 0 to 1, at which each
+    reflection scatters: the excitation errors of the others are taken then.
+    """
+    turn = 2 * np.pi * coherent_A * 0.5 * (s1 + s2)
+    weight = np.abs(factor) / (1 + np.abs(turn))
+    source = np.sort(np.argsort(-weight, kind="stable")[:SOURCES])
+    strength: Floats = _coherent(
+        hkl, factor, s1, s2, when, source, factor_at, wavelength_A, coherent_A
+    )
+    return strength
+
+
+@njit(cache=True)
 def transfer_rates(
-    hkl: Ints, s1: Floats, s2: Floats, sigma: Floats, source: Ints, strength_at: Floats,
+    hkl: Ints, s1: Floats, s2: Floats, sigma: Floats, source: Ints, factor_at: Complexes,
     wavelength_A: float,
 ) -> Floats:  # fmt: skip
     """(sources, beams) W in 1/Å from each source to each beam; see the module.
@@ -38,14 +93,15 @@ def transfer_rates(
     The exposure widens the Gaussian by the sweep of s_g - s_g', as if that were Gaussian.
     """
     rates = np.zeros((len(source), len(hkl)))
-    limit = np.array([n // 2 for n in strength_at.shape])
+    limit = np.array([n // 2 for n in factor_at.shape])
     for j in range(len(source)):
         a = source[j]
         for g in range(len(hkl)):
             h0, h1, h2 = hkl[g, 0] - hkl[a, 0], hkl[g, 1] - hkl[a, 1], hkl[g, 2] - hkl[a, 2]
             if g == a or abs(h0) > limit[0] or abs(h1) > limit[1] or abs(h2) > limit[2]:
                 continue
-            strength = strength_at[h0 + limit[0], h1 + limit[1], h2 + limit[2]]
+            factor = factor_at[h0 + limit[0], h1 + limit[1], h2 + limit[2]]
+            strength = factor.real * factor.real + factor.imag * factor.imag
             if strength <= 0.0:
                 continue
             from_, to = s1[g] - s1[a], s2[g] - s2[a]
@@ -103,7 +159,7 @@ def _spread(direct: Floats, source: Ints, rates: Floats, thickness_A: float) -> 
 
 
 def beams_behind(
-    hkl: Ints, rate: Floats, s1: Floats, s2: Floats, sigma: Floats, strength_at: Floats,
+    hkl: Ints, rate: Floats, s1: Floats, s2: Floats, sigma: Floats, factor_at: Complexes,
     wavelength_A: float, thickness_A: float,
 ) -> tuple[float, Floats]:  # fmt: skip
     """Shares of the electrons in the direct beam and in the reflections behind a crystal.
@@ -113,7 +169,7 @@ def beams_behind(
     hkl : (n, 3) of the excited reflections.
     rate : (n,) from the direct beam, 1/Å.
     s1, s2, sigma : (n,) excitation errors at both ends of the exposure, rocking widths, 1/Å.
-    strength_at : ``|F|^2 / V^2`` by index, see `specimen.Phase`.
+    factor_at : ``F / V`` by index, see `specimen.Phase`.
 
     Returns
     -------
@@ -123,6 +179,6 @@ def beams_behind(
         return 1.0, np.zeros(0)
     strongest = np.argsort(-rate, kind="stable")[:SOURCES]
     source = np.sort(strongest[rate[strongest] > 1e-3 * rate[strongest[0]]])
-    rates = transfer_rates(hkl, s1, s2, sigma, source, strength_at, wavelength_A)
+    rates = transfer_rates(hkl, s1, s2, sigma, source, factor_at, wavelength_A)
     shares = _spread(rate, source, rates, thickness_A)
     return float(shares[0]), shares[1:]

@@ -32,7 +32,7 @@ def scatter(options: SpecimenOptions, seed: int) -> Specimen:
     phases = tuple(phase_of(p) for p in options.phases)
     number = int(rng.poisson(options.crystals_per_um2 * options.width_um**2))
     shares = np.array([p.weight for p in options.phases])
-    phase = rng.choice(len(phases), number, p=shares / shares.sum())
+    phase = rng.choice(len(phases), number, p=shares / shares.sum()).astype(np.int64)
     phase[rng.random(number) < options.dirt] = DIRT
     faint = (rng.random(number) < options.faint) & (phase != DIRT)
     outlines, thickness = [], np.empty(number)
@@ -43,9 +43,7 @@ def scatter(options: SpecimenOptions, seed: int) -> Specimen:
     reach_xy = np.array([np.linalg.norm(o, axis=1).max() for o in outlines])
     xy = rng.uniform(-0.5, 0.5, (number, 2)) * options.width_um
     cluster = np.arange(number)
-    for i in np.flatnonzero(rng.random(number) < options.clustered):
-        if i == 0:
-            continue
+    for i in np.flatnonzero(rng.random(number) < options.clustered)[1:].tolist():
         host = int(rng.integers(i))  # those before have their places
         azimuth = rng.uniform(0, 2 * math.pi)
         distance = rng.uniform(0.3, 0.9) * (reach_xy[i] + reach_xy[host])
@@ -125,7 +123,7 @@ def film_height(options: SpecimenOptions, seed: int, xy_um: Floats) -> Floats:
     half = 0.5 * options.pitch_um
     for square in np.unique(mesh, axis=0):
         here = np.all(mesh == square, axis=1)
-        own = np.random.default_rng([seed, 0xF2, *(np.int64(square) + 100_000)])
+        own = np.random.default_rng([seed, 0xF2, *(int(v) + 100_000 for v in square)])
         sag = options.bow_um * own.uniform(-1, 1)
         slope = np.tan(np.deg2rad(own.uniform(-1, 1, 2) * options.tilt_deg))
         u = within[here] / half

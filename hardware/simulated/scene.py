@@ -18,7 +18,9 @@ Floats = NDArray[np.float64]
 def expected_electrons(specimen: Specimen, view: View) -> Floats:
     """Electrons expected in every pixel during an exposure, (rows, columns).
 
-    Deterministic, linear in the beam's electrons; never more in all than those.
+    Deterministic; in all no more than the beam's electrons, to a part in a thousand (smooth
+    profiles are sampled at the pixels' centres), and linear in them (but for the faint tails of
+    spots, which are drawn with the core).
     """
     if view.electrons <= 0:
         return np.zeros(view.shape)
@@ -36,4 +38,5 @@ class Scene:
     specimen: Specimen
 
     def __call__(self, view: View) -> Floats:
+        """Electrons expected in every pixel of a view."""
         return expected_electrons(self.specimen, view)

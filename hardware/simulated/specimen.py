@@ -46,7 +46,9 @@ class PhaseOptions(BaseModel):
     thickness : of the plate, relative to that diameter, and at most `thickest_um`.
     thickest_um : also sets how strong multiple scattering gets.
     elongation : mean length over width; above 2.5 a lath.
-    domain_A : coherently scattering length along the beam; sets the width of the rocking curve.
+    domain_A : the rocking curve is that of a plate of this thickness: what size, bending and
+        the beam's convergence make of it together.
+    coherent_A : length over which amplitudes add up; sets the interference of double scattering.
     mosaicity_deg : rocking width that grows with \\|g\\|.
     tail : share of the rocking curve in its Lorentzian tails, the shape function's.
     mean_free_path_um : to any scattering that is not a reflection.
@@ -63,9 +65,10 @@ class PhaseOptions(BaseModel):
     thickest_um: PositiveFloat = 0.4
     elongation: float = Field(default=1.3, ge=1)
     domain_A: PositiveFloat = 230.0
+    coherent_A: PositiveFloat = 800.0
     mosaicity_deg: NonNegativeFloat = 0.1
     tail: float = Field(default=0.1, ge=0, lt=1)
-    mean_free_path_um: PositiveFloat = 0.35
+    mean_free_path_um: PositiveFloat = 0.2
     preferred: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -118,7 +121,8 @@ class Phase:
     hkl : (n, 3) all points of the lattice to `D_MIN_A`.
     q0 : (n, 3) of an unturned crystal, 1/Å.
     strength : (n,) ``|F|^2 / V^2``, Å^-4.
-    strength_at : (2 h + 1, 2 k + 1, 2 l + 1) the same by index, from the corner (-h, -k, -l).
+    factor : (n,) complex ``F / V``, Å^-2.
+    factor_at : (2 h + 1, 2 k + 1, 2 l + 1) the same by index, from the corner (-h, -k, -l).
     """
 
     options: PhaseOptions
@@ -126,7 +130,8 @@ class Phase:
     hkl: Ints
     q0: Floats
     strength: Floats
-    strength_at: Floats
+    factor: NDArray[np.complex128]
+    factor_at: NDArray[np.complex128]
 
     @property
     def name(self) -> str:
@@ -211,9 +216,9 @@ def phase_of(options: PhaseOptions) -> Phase:
     structure = structure_named(options.structure)
     cell = cell_of(structure)
     hkl, factor = structure_factors(structure, D_MIN_A)
-    strength = np.abs(factor) ** 2 / cell_volume(cell) ** 2
+    factor = factor / cell_volume(cell)
     largest = np.abs(hkl).max(axis=0)
-    table = np.zeros(2 * largest + 1)
-    table[tuple((hkl + largest).T)] = strength
+    table = np.zeros(2 * largest + 1, complex)
+    table[tuple((hkl + largest).T)] = factor
     q0 = np.ascontiguousarray(hkl @ reciprocal_basis(cell).T)
-    return Phase(options, structure, hkl.astype(np.int64), q0, strength, table)
+    return Phase(options, structure, hkl.astype(np.int64), q0, np.abs(factor) ** 2, factor, table)

@@ -39,6 +39,7 @@ def _stamp(
     sigma: float,
     tail_fraction: float,
     tail_px: float,
+    faintest_tail_e: float,
 ) -> None:
     rows, columns = image.shape
     core_half = math.ceil(5.0 * sigma + 1.0)
@@ -51,7 +52,7 @@ def _stamp(
             tail_total += _tail((i * i + j * j) / tail_px**2)
     for n in range(len(row)):
         in_tail = electrons[n] * tail_fraction
-        if in_tail < FAINTEST_TAIL_E:
+        if in_tail < faintest_tail_e:
             in_tail = 0.0
         in_core = electrons[n] - in_tail
         half = tail_half if in_tail > 0 else core_half
@@ -71,13 +72,21 @@ def _stamp(
                 image[top + i, left + j] += value
 
 
-def add_spots(image: Floats, row: Floats, column: Floats, electrons: Floats, beam: Beam) -> None:
+def add_spots(
+    image: Floats,
+    row: Floats,
+    column: Floats,
+    electrons: Floats,
+    beam: Beam,
+    faintest_tail_e: float = FAINTEST_TAIL_E,
+) -> None:
     """Add spots to `image` (rows, columns), in place; all other arrays (n,).
 
-    Every electron of a spot that lies within the detector arrives on it.
+    Every electron of a spot that lies within the detector arrives on it. Tails of fewer than
+    `faintest_tail_e` electrons are drawn with the core.
     """
     sigma = beam.fwhm_px / (2 * math.sqrt(2 * math.log(2)))
-    _stamp(image, row, column, electrons, sigma, beam.tail_fraction, beam.tail_px)
+    _stamp(image, row, column, electrons, sigma, beam.tail_fraction, beam.tail_px, faintest_tail_e)
 
 
 def radial_background(background: Background, geometry: Geometry, longest_px: float) -> Floats:
