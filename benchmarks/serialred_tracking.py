@@ -221,7 +221,12 @@ def main() -> int:
             errors.append(seed)
             continue
         for way in ways:
-            one = collect(seed, way, crystal, calibrations, valid)
+            try:
+                one = collect(seed, way, crystal, calibrations, valid)
+            except UserError as error:  # a series that is not there did not reach its range
+                say(f"seed {seed}, {way}: {error}")
+                errors.append(seed)
+                continue
             result[way].append(one)
             say(
                 f"seed {seed}, {way}: {one.range_deg:.1f} deg in the beam of "
@@ -264,7 +269,7 @@ def main() -> int:
     else:
         table.fail("pattern after descan", "no series")
     if errors:
-        table.fail("calibration", f"failed for seeds {errors}")
+        table.fail("series that could not be begun", f"seeds {sorted(set(errors))}")
     return table.show()
 
 

@@ -59,8 +59,8 @@ class DeflectorCalibration(BaseModel):
     imaging_s, diffraction_s : exposures.
     settling_s : after a deflector, a lens or the mode was set.
     approach_um : way on which the stage arrives from below, against its play.
-    max_error, max_grids : the grid is measured again until the expected error of the matrix is
-        below that part of its norm, at most so often.
+    max_error, max_grids, stage_grids : the grid is measured again until the expected error of the
+        matrix is below that part of its norm, at most so often; the stage is slow, and drifts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -74,12 +74,13 @@ class DeflectorCalibration(BaseModel):
     grid: Annotated[int, Field(ge=3, le=15)] = 5
     reach: Annotated[float, Field(gt=0, le=0.25)] = 0.15
     stage_reach: Annotated[float, Field(gt=0, le=0.3)] = 0.2
-    imaging_s: PositiveFloat = 0.2
+    imaging_s: PositiveFloat = 0.5
     diffraction_s: PositiveFloat = 0.05
     settling_s: NonNegativeFloat = 0.0
     approach_um: NonNegativeFloat = 3.0
     max_error: PositiveFloat = 0.0025
-    max_grids: PositiveInt = 4
+    max_grids: PositiveInt = 24
+    stage_grids: PositiveInt = 3
 
 
 @dataclass(frozen=True)
@@ -222,12 +223,12 @@ class _Calibrating:
         s, scope = self.settings, self.scope
         exposure_s = s.imaging_s if condition == "imaging" else s.diffraction_s
         if name is None:
-            actuator, reach = self._stage(), s.stage_reach
+            actuator, reach, grids = self._stage(), s.stage_reach, s.stage_grids
         else:
-            actuator, reach = self._deflector(name), s.reach
+            actuator, reach, grids = self._deflector(name), s.reach, s.max_grids
         try:
             locate = self._locator(name, condition, exposure_s)
-            fit = self._fit(actuator, locate, reach * min(self.camera.shape))
+            fit = self._fit(actuator, locate, reach * min(self.camera.shape), grids)
         except UserError as error:
             if error.where.startswith("calibration"):
                 raise
@@ -347,20 +348,24 @@ class _Calibrating:
 
     # --- grids ----------------------------------------------------------------------------
 
-    def _fit(self, actuator: _Actuator, locate: Callable[[], Floats], reach_px: float) -> ShiftFit:
+    def _fit(
+        self, actuator: _Actuator, locate: Callable[[], Floats], reach_px: float, grids: int
+    ) -> ShiftFit:
         start = actuator.to(np.zeros(2))
         origin = locate()
         steps = [self._reach(actuator, locate, start, origin, axis, reach_px) for axis in (0, 1)]
         line = np.linspace(-1, 1, self.settings.grid)
         shifts: list[Floats] = []
         places: list[Floats] = []
+        times: list[float] = []
         fit: ShiftFit | None = None
-        for _ in range(self.settings.max_grids):
+        for _ in range(grids):
             for k, x in enumerate(line):
                 for y in line if k % 2 == 0 else line[::-1]:
                     shifts.append(actuator.to(np.array([x * steps[0], y * steps[1]])))
                     places.append(locate())
-            fit = fit_shifts(np.array(shifts), np.array(places))
+                    times.append(self.clock.now())
+            fit = fit_shifts(np.array(shifts), np.array(places), np.array(times))
             if fit.relative_error <= self.settings.max_error:
                 break
         assert fit is not None  # there is at least one grid

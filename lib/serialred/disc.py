@@ -2,7 +2,8 @@
 
 Coarse place and size come from the sums over rows and columns (the thesis's first step); then the
 edge is found in sectors, at half the height between inside and outside, and a centre and an
-ellipse are fitted to it. A sector that a crystal darkens is an outlier of that fit.
+ellipse are fitted to it. A sector that a crystal darkens has a lower inside of its own; one that an
+opaque crystal hides is an outlier of that fit.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ SECTORS = 60
 # of the coarse radius: what is searched for the edge, and where inside and outside are measured
 NEAR, FAR = 0.55, 1.5
 INSIDE, OUTSIDE = (0.6, 0.9), (1.15, 1.5)
-# A projection is above half of its top over this part of the disc's diameter: sqrt(3)/2.
-HALF_WIDTH = 0.8660
+# Of a projection's height, at which the disc's width is taken: a disc's projection is a
+# semicircle, and wider than half its height over sqrt(3)/2 of the diameter. A crystal may cut the
+# projection in two there, so that a lower height is tried next.
+HEIGHTS = (0.5, 0.2)
 SMALLEST_PX = 6.0
+# A sector's inside counts as at least that part of the disc's level.
+DARKEST = 0.2
 # of the sectors must show the edge where the fit has it
 FEWEST_SECTORS = 0.4
 # Pixels are added up in blocks, so many to the radius; projections are taken in blocks of four.
@@ -72,12 +77,22 @@ def find_disc(image: Image, valid: NDArray[np.bool_]) -> Disc | None:
     """
     rows, columns = image.shape
     coarse = add_blocks(image, valid, COARSE, 0, 0, rows // COARSE, columns // COARSE)
-    spans = [_above_half(one) for one in _line_means(*coarse)]
-    if spans[0] is None or spans[1] is None:
-        return None
-    centre = np.array([spans[0][0], spans[1][0]]) * COARSE + (COARSE - 1) / 2
-    # a disc that the camera's edge cuts is narrower one way
-    radius = max(spans[0][1], spans[1][1]) * COARSE
+    lines = _line_means(*coarse)
+    for height in HEIGHTS:
+        spans = [_above(one, height) for one in lines]
+        if spans[0] is None or spans[1] is None:
+            continue
+        centre = np.array([spans[0][0], spans[1][0]]) * COARSE + (COARSE - 1) / 2
+        # a disc that the camera's edge cuts is narrower one way
+        radius = max(spans[0][1], spans[1][1]) * COARSE
+        found = _fit_from(image, valid, centre, radius)
+        if found is not None:
+            return found
+    return None
+
+
+def _fit_from(image: Image, valid: NDArray[np.bool_], centre: Floats, radius: float) -> Disc | None:
+    """Edge fits, each from the one before, until the disc stays where it is."""
     found: Disc | None = None
     for _ in range(5):
         if not SMALLEST_PX <= radius <= max(image.shape):
@@ -139,14 +154,14 @@ def _line_means(total: Floats, number: Floats) -> tuple[Floats, Floats]:
     return means
 
 
-def _above_half(line: Floats) -> tuple[float, float] | None:
-    """(centre, half-width of the disc) from the stretch of a projection above half its height."""
+def _above(line: Floats, height: float) -> tuple[float, float] | None:
+    """(centre, radius of the disc) from the stretch of a projection above part of its height."""
     smooth = line.copy()
     smooth[1:-1] = (line[:-2] + line[1:-1] + line[2:]) / 3
     floor, top = float(np.partition(smooth, len(smooth) // 10)[len(smooth) // 10]), smooth.max()
     if not top > 0 or top - floor < 0.3 * top:
         return None
-    above = np.flatnonzero(np.diff(np.r_[False, smooth > 0.5 * (floor + top), False]))
+    above = np.flatnonzero(np.diff(np.r_[False, smooth > floor + height * (top - floor), False]))
     starts, ends = above[::2], above[1::2]
     widest = int(np.argmax(ends - starts))
     # a dark crystal may cut the stretch in two
@@ -158,7 +173,7 @@ def _above_half(line: Floats) -> tuple[float, float] | None:
     for k in range(widest - 1, -1, -1):
         if low - ends[k] < min(gap, high - low):
             low = int(starts[k])
-    return 0.5 * (low + high - 1), 0.5 * (high - low) / HALF_WIDTH
+    return 0.5 * (low + high - 1), 0.5 * (high - low) / math.sqrt(1 - height**2)
 
 
 def _fit_edge(image: Image, valid: NDArray[np.bool_], centre: Floats, radius: float) -> Disc | None:
@@ -172,10 +187,11 @@ def _fit_edge(image: Image, valid: NDArray[np.bool_], centre: Floats, radius: fl
     profiles, numbers = _sector_profiles(
         total, number, float(at[0]), float(at[1]), radius / size, width
     )
-    level, background, noise = _levels(profiles, numbers, radius / size, width)
+    inside, level, background, noise = _levels(profiles, numbers, radius / size, width)
     if not (level - background > 6 * noise and level > 1.5 * background):
         return None
-    edges = _edges(profiles, numbers, NEAR * radius / size, width, 0.5 * (level + background))
+    own = np.clip(np.nan_to_num(inside), DARKEST * level, level)
+    edges = _edges(profiles, numbers, NEAR * radius / size, width, 0.5 * (own + background))
     solution, kept, scatter = _fit_ellipse(edges, max(1.5 * width, 0.04 * radius / size), width)
     if kept < FEWEST_SECTORS * SECTORS or not solution[0] > 0:
         return None
@@ -214,8 +230,8 @@ def _sector_profiles(
 @numba.njit(cache=True, nogil=True)
 def _levels(
     profiles: Floats, numbers: Floats, radius: float, width: float
-) -> tuple[float, float, float]:
-    """Counts per pixel inside (where no crystal is) and outside, and the noise of the first.
+) -> tuple[Floats, float, float, float]:
+    """Counts per pixel inside each sector, inside (where no crystal is), outside; noise inside.
 
     Crystals darken some sectors and diffracted beams brighten some: the brighter ones tell the
     inside, the median the outside.
@@ -237,18 +253,19 @@ def _levels(
             outside[s] = sums[2] / sums[3]
     level = np.nanpercentile(inside, 70.0)
     background = np.nanmedian(outside)
-    return level, background, math.sqrt(max(level, 1.0) / max(np.median(pixels), 1.0))
+    return inside, level, background, math.sqrt(max(level, 1.0) / max(np.median(pixels), 1.0))
 
 
 @numba.njit(cache=True, nogil=True)
-def _edges(profiles: Floats, numbers: Floats, near: float, width: float, half: float) -> Floats:
-    """Radius at which each sector, coming from outside, rises above `half` and stays; or NaN.
+def _edges(profiles: Floats, numbers: Floats, near: float, width: float, halves: Floats) -> Floats:
+    """Radius at which each sector, coming from outside, rises above its half and stays; or NaN.
 
     Profiles are averaged over three rings and three sectors.
     """
     sectors, bins = profiles.shape
     found, line = np.full(sectors, np.nan), np.zeros(bins)
     for s in range(sectors):
+        half = (halves[s - 1] + halves[s] + halves[(s + 1) % sectors]) / 3
         for k in range(bins):
             value, n = 0.0, 0.0
             for a in range(s - 1, s + 2):

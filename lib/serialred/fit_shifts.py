@@ -62,13 +62,16 @@ class ShiftFit:
         return relative_error(self.px_per_unit, self.covariance)
 
 
-def fit_shifts(shifts_unit: ArrayLike, shifts_px: ArrayLike) -> ShiftFit:
-    """Fit ``shifts_px = px_per_unit @ shifts_unit + offset``.
+def fit_shifts(
+    shifts_unit: ArrayLike, shifts_px: ArrayLike, times_s: ArrayLike | None = None
+) -> ShiftFit:
+    """Fit ``shifts_px = px_per_unit @ shifts_unit + offset``, and a steady drift.
 
     Parameters
     ----------
     shifts_unit : (n, 2) (x, y) of the actuator.
     shifts_px : (n, 2) (row, column) of the picture; NaN where it could not be measured.
+    times_s : (n,) when each was measured; None: nothing drifted.
 
     Raises
     ------
@@ -82,6 +85,8 @@ def fit_shifts(shifts_unit: ArrayLike, shifts_px: ArrayLike) -> ShiftFit:
     # scaled, so that nm and degrees make equally sound normal equations
     scale = float(np.abs(x[finite]).max(initial=0.0)) or 1.0
     design = np.column_stack([x / scale, np.ones(len(x))])
+    if times_s is not None and np.ptp(t := np.asarray(times_s, float)) > 0:
+        design = np.column_stack([design, (t - t.mean()) / np.ptp(t)])
     _enough(design, finite)
     solution = _least_absolute(design[finite], y[finite])
     used = finite
@@ -95,7 +100,7 @@ def fit_shifts(shifts_unit: ArrayLike, shifts_px: ArrayLike) -> ShiftFit:
             break
         used = kept
     residual = y[used] - design[used] @ solution
-    freedom = max(len(residual) - 3, 1)
+    freedom = max(len(residual) - design.shape[1], 1)
     noise = residual.T @ residual / freedom  # (2, 2) of row and column
     inverse = np.linalg.inv(design[used].T @ design[used])[:2, :2] / scale**2
     return ShiftFit(
@@ -108,7 +113,7 @@ def fit_shifts(shifts_unit: ArrayLike, shifts_px: ArrayLike) -> ShiftFit:
 
 
 def _least_absolute(design: Floats, y: Floats) -> Floats:
-    """(3, 2) solution of least summed distances, by reweighting (Weiszfeld)."""
+    """Solution of least summed distances, by reweighting (Weiszfeld)."""
     solution = np.asarray(np.linalg.lstsq(design, y, rcond=None)[0], float)
     for _ in range(50):
         distance = np.linalg.norm(y - design @ solution, axis=1)
@@ -130,7 +135,7 @@ def _enough(design: Floats, kept: NDArray[np.bool_]) -> None:
             f"at least {FEWEST}",
             "look at the pictures: a blank beam, no contrast, or steps beyond the camera",
         )
-    if np.linalg.svd(design[kept], compute_uv=False)[-1] < 1e-3:
+    if np.linalg.svd(design[kept, :3], compute_uv=False)[-1] < 1e-3:
         raise UserError(
             "grid of shifts", "points on a line", "a grid in x and y", "measure a whole grid"
         )

@@ -112,14 +112,18 @@ def sight_crystal(image: Image, valid: NDArray[np.bool_], sought: Shadow | None 
         return _nothing(None, math.nan, math.nan, sought)
     row, column = (float(v) for v in disc.centre_px)
     variance, mean = inner_variance(image, valid, row, column, disc.radius_px)
+    size = max(1, round(disc.radius_px / BLOCKS_PER_RADIUS))
+    if sought is not None:
+        if not 0.6 * size < sought.block_px < 1.7 * size:
+            sought = None  # another magnification of the disc: begin anew
+        else:  # a radius at the limit between two sizes must not change them
+            size = sought.block_px
     known = 0.0 if sought is None else sought.level
-    darkness, inside, noise, level, size, centre = _darkness_map(image, valid, disc, known)
+    darkness, inside, noise, level, centre = _darkness_map(image, valid, disc, size, known)
     blocks = np.pi * (disc.radius_px / size) ** 2
     limit = max(FAINTEST, FAINTEST_SIGMAS * noise)
     marks, n = label(darkness * inside > limit)
     found = _components(darkness, marks, n, inside, centre, SMALLEST_AREA * blocks)
-    if sought is not None and sought.block_px != size:
-        sought = None  # another magnification of the disc: begin anew
     if sought is None:
         if not found:
             return _nothing(disc, variance, mean, None)
@@ -166,14 +170,13 @@ class _Component:
 
 
 def _darkness_map(
-    image: Image, valid: NDArray[np.bool_], disc: Disc, known: float
-) -> tuple[Floats, NDArray[np.bool_], float, float, int, Floats]:
-    """Darkness, where it counts, its noise, the beam's level, pixels to a block, disc's centre.
+    image: Image, valid: NDArray[np.bool_], disc: Disc, size: int, known: float
+) -> tuple[Floats, NDArray[np.bool_], float, float, Floats]:
+    """Darkness, where it counts, its noise, the beam's level, the disc's centre in blocks.
 
     The level is that of the brightest part, for a crystal may cover most of the beam; or the
     `known` one where the brightest part is much darker than that.
     """
-    size = max(1, round(disc.radius_px / BLOCKS_PER_RADIUS))
     n = 2 * math.ceil(1.05 * disc.radius_px / size) + 1
     first = np.round(disc.centre_px - (n * size - 1) / 2).astype(int)
     total, number = add_blocks(image, valid, size, int(first[0]), int(first[1]), n, n)
@@ -181,7 +184,7 @@ def _darkness_map(
     inside = _inside(n, centre, disc, size)
     seen = inside & (number > 0)
     if not seen.any():
-        return np.zeros((n, n)), inside, 1.0, known, size, centre
+        return np.zeros((n, n)), inside, 1.0, known, centre
     net = np.where(seen, total / np.maximum(number, 1) - disc.background, 0.0)
     share = gaussian_filter(seen.astype(float), 1.0)
     light = gaussian_filter(net, 1.0) / np.maximum(share, 0.05)
@@ -193,7 +196,7 @@ def _darkness_map(
     darkness = 1 - light / level
     bright = darkness[seen & (darkness < 0)]
     noise = float(np.sqrt(np.mean(bright**2))) if bright.size > 20 else poisson / level
-    return darkness, inside, noise, level, size, centre
+    return darkness, inside, noise, level, centre
 
 
 def _inside(n: int, centre: Floats, disc: Disc, size: int) -> NDArray[np.bool_]:
