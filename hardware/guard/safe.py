@@ -31,11 +31,15 @@ def make_safe(
 
     Returns
     -------
-    What failed, one text each; empty when the instrument is safe and as it was found.
+    What failed, one text for all steps that failed alike; empty when the instrument is safe and
+    as it was found.
     """
     able = microscope.capabilities
-    failures: list[str] = []
+    failures: dict[str, list[str]] = {}
     deadline = clock.now() + patience_s
+
+    def failed(name: str, error: Exception) -> None:
+        failures.setdefault(str(error), []).append(name)
 
     def attempt(name: str, step: Callable[[], None]) -> None:
         for wait_s in (*RETRY_S, *([RETRY_S[-1]] * 1000)):
@@ -43,13 +47,11 @@ def make_safe(
                 return step()
             except ConnectionLost as error:
                 if clock.now() + wait_s > deadline:
-                    failures.append(f"{name}: {error}")
-                    return None
+                    return failed(name, error)
                 clock.sleep(wait_s)
             except Exception as error:
                 _log.debug("%s failed", name, exc_info=True)
-                failures.append(f"{name}: {error}")
-                return None
+                return failed(name, error)
 
     if Capability.STAGE_STOP in able:
         attempt("stop the stage", lambda: _stop(microscope, clock))
@@ -61,12 +63,12 @@ def make_safe(
         try:
             steps = restore_steps(microscope, state)
         except Exception as error:
-            failures.append(f"settings of {state.mode}: {error}")
+            failed(f"settings of {state.mode}", error)
             continue
         for name, step in steps:
             attempt(f"restore {name} ({state.mode})", step)
     attempt("release the instrument", microscope.release)
-    return tuple(failures)
+    return tuple(f"{', '.join(names)}: {error}" for error, names in failures.items())
 
 
 def _stop(microscope: Microscope, clock: Clock) -> None:
