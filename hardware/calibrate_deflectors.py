@@ -358,13 +358,16 @@ class _Calibrating:
         shifts: list[Floats] = []
         places: list[Floats] = []
         times: list[float] = []
+        order = np.random.default_rng(0)
         fit: ShiftFit | None = None
         for _ in range(grids):
-            for k, x in enumerate(line):
-                for y in line if k % 2 == 0 else line[::-1]:
-                    shifts.append(actuator.to(np.array([x * steps[0], y * steps[1]])))
-                    places.append(locate())
-                    times.append(self.clock.now())
+            # in no order that a drift could be mistaken for
+            for x, y in order.permutation(
+                np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+            ):
+                shifts.append(actuator.to(np.array([x * steps[0], y * steps[1]])))
+                places.append(locate())
+                times.append(self.clock.now())
             fit = fit_shifts(np.array(shifts), np.array(places), np.array(times))
             if fit.relative_error <= self.settings.max_error:
                 break
