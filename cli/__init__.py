@@ -14,7 +14,7 @@ from . import acquire, artefacts, convert, instruments, process
 _EPILOG = """
 **A first look**
 
-- `ewaldflow demo` simulates a crystal and processes it end to end
+- `ewaldflow demo` runs a whole session on a simulated microscope, from the grid to cells
 - `ewaldflow process crystal_*/` processes every folder of frames given
 - `ewaldflow process DIR --instrument NAME` adds what the headers do not say
 
@@ -35,9 +35,10 @@ app = typer.Typer(
 
 @app.callback(epilog=_EPILOG)
 def _about() -> None:
-    """Electron diffraction, from frames to **unit cell and integrated intensities**.
+    """Electron diffraction, from the microscope to **unit cells and integrated intensities**.
 
-    Ewaldflow reads continuous-rotation series (SMV, TIFF, MRC, CBF), finds the lattice,
+    Ewaldflow collects rotation series crystal by crystal, alone (`acquire`). It reads them from
+    any camera's files (SMV, TIFF, MRC, CBF; `process`), finds the lattice,
     integrates the reflections and writes XDS_ASCII files and a report. Every result is kept
     with what it was made from, down to the raw frames.
     """
@@ -46,7 +47,7 @@ def _about() -> None:
 app.command("acquire")(acquire.acquire)
 app.command("calibrate-deflectors")(acquire.calibrate_deflectors)
 app.command("process")(process.process)
-app.command("demo")(process.demo)
+app.command("demo")(acquire.demo)
 app.command("convert")(convert.convert)
 app.command("instruments")(instruments.instruments)
 app.add_typer(artefacts.app, name="artefacts")

@@ -1,4 +1,4 @@
-"""ewaldflow acquire and ewaldflow calibrate-deflectors."""
+"""ewaldflow acquire, ewaldflow demo and ewaldflow calibrate-deflectors."""
 
 from __future__ import annotations
 
@@ -64,6 +64,18 @@ def acquire(
 
         done = flow(config, store, calibration, calibrate, None, workers)
     return conclude(done, store)
+
+
+def demo(
+    store: Store = STORE,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the simulated instrument.")] = 1,
+) -> int:
+    """Run a whole session on the simulated microscope: two zeolite phases, twelve crystals.
+
+    Calibration, survey of the grid, acquisition, conversion, reduction, report; a few minutes.
+    The same as `ewaldflow acquire twin-demo --calibrate`.
+    """
+    return acquire("twin-demo", store, calibrate=True, seed=seed)
 
 
 def conclude(done: object, store: Path) -> int:

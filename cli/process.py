@@ -1,4 +1,4 @@
-"""ewaldflow process and ewaldflow demo."""
+"""ewaldflow process."""
 
 from __future__ import annotations
 
@@ -109,21 +109,6 @@ def process(
     return _conclude(done, store)
 
 
-def demo(
-    store: Store = STORE,
-    seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Of the crystal and the noise.")
-    ] = 1,
-) -> int:
-    """Simulate a small ZSM-5 series, write it as SMV frames and process it end to end."""
-    prepare(store)
-    with progress(1):
-        from ..flows.demo import demo as flow
-
-        done = flow(store, seed)
-    return _conclude(done.processed, store, f"true cell: {done.true_cell}")
-
-
 def prepare(store: Path) -> None:
     """Make the store, and have Prefect keep its records there."""
     # Prefect reads its settings when it is imported, and keeps its records in the store.
@@ -134,7 +119,7 @@ def prepare(store: Path) -> None:
     prepare_prefect(store)
 
 
-def _conclude(done: Processed, store: Path, remark: str = "") -> int:
+def _conclude(done: Processed, store: Path) -> int:
     from ..lib.artefacts import ArtefactStore
     from ..tasks.report import INDEX, PAGE
 
@@ -151,8 +136,6 @@ def _conclude(done: Processed, store: Path, remark: str = "") -> int:
     ]
     out = console()
     out.print(outcome_table(done.outcomes, links))
-    if remark:
-        out.print(remark)
     index = shown(kept.folder(done.session) / "files" / INDEX)
     out.print(f"\nall reports: {index}", soft_wrap=True)
     return 0 if not failed else 2 if len(failed) == len(done.outcomes) else 1

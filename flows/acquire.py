@@ -21,7 +21,13 @@ from ..lib.report.outcome import SeriesOutcome
 from ..lib.serialred.acquisition import Acquisition
 from ..lib.serialred.calibration import CalibrationSet
 from ..lib.serialred.session import SessionConfig
-from ..tasks.acquire import calibrate, keep_acquisition, kept_calibrations, next_crystal
+from ..tasks.acquire import (
+    calibrate,
+    keep_acquisition,
+    kept_calibrations,
+    latest_calibration,
+    next_crystal,
+)
 from ..tasks.progress import tell
 from ..tasks.workers import workers
 from .process import process_series
@@ -92,8 +98,9 @@ def acquire(
                 refuse_impossible(safe, session)
                 if calibrate_first:
                     calibration = calibrate(safe, session, store)
-                known = kept_calibrations(calibration, lab.instrument.name, store)
-                hunt = begin(safe, session, known, raw)
+                elif calibration is None:
+                    calibration = latest_calibration(lab.instrument.name, store)
+                hunt = begin(safe, session, kept_calibrations(calibration, store), raw)
                 series = crystals(hunt, lambda what, k, n: tell("acquire", what, k / max(n, 1)))
                 while (one := next_crystal(series)) is not None:
                     name, frames = f"{session.name}-{one.name}", Path(one.folder)
@@ -109,6 +116,7 @@ def acquire(
             _log.error("%s", failure)
         tell("acquire", "finish reductions", 1.0)
         outcomes = tuple(one.result() for one in running)
+    assert calibration is not None  # or the session would not have begun
     done = hunt.acquisition()
     if failure:
         done = replace(done, ended=failure)
@@ -145,4 +153,4 @@ def calibrate_only(session: SessionConfig, store: Path) -> tuple[str, Calibratio
     with guarded(open_lab(session.instrument, **session.options)) as lab:
         refuse_impossible(lab, session)
         ref = calibrate(lab, session, store)
-    return ref, kept_calibrations(ref, lab.instrument.name, store)
+    return ref, kept_calibrations(ref, store)

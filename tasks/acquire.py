@@ -100,25 +100,22 @@ def keep_calibrations(
         return draft.publish().ref
 
 
-def kept_calibrations(ref: str | None, instrument: str, store: Path) -> CalibrationSet:
-    """The calibrations of an artefact; None takes the latest of the instrument.
+def latest_calibration(instrument: str, store: Path) -> str:
+    """Reference of the instrument's newest calibrations. Raises `UserError` if there are none."""
+    versions = ArtefactStore(store).versions(CALIBRATION, instrument)
+    if not versions:
+        raise UserError(
+            f"calibrations of {instrument}",
+            f"none in {store}",
+            "a deflector-calibration artefact",
+            "run `ewaldflow calibrate-deflectors`, or give --calibrate",
+        )
+    return f"{CALIBRATION}/{instrument}@v{versions[-1]:04d}"
 
-    Raises
-    ------
-    UserError : there is none.
-    """
-    kept = ArtefactStore(store)
-    if ref is None:
-        versions = kept.versions(CALIBRATION, instrument)
-        if not versions:
-            raise UserError(
-                f"calibrations of {instrument}",
-                f"none in {store}",
-                "a deflector-calibration artefact",
-                "run `ewaldflow calibrate-deflectors`, or give --calibrate",
-            )
-        ref = f"{CALIBRATION}/{instrument}@v{versions[-1]:04d}"
-    text = (kept.get(ref).files / DATA).read_text(encoding="utf-8")
+
+def kept_calibrations(ref: str, store: Path) -> CalibrationSet:
+    """The calibrations of an artefact."""
+    text = (ArtefactStore(store).get(ref).files / DATA).read_text(encoding="utf-8")
     return calibrations_from_dict(yaml.safe_load(text))
 
 
@@ -134,7 +131,7 @@ def keep_acquisition(
     config: SessionConfig,
     outcomes: Sequence[SeriesOutcome],
     store: Path,
-    calibration: str | None,
+    calibration: str,
 ) -> str:
     """Keep what a session did, with its page.
 
@@ -153,7 +150,7 @@ def acquisition_artefact(
     config: SessionConfig,
     outcomes: Sequence[SeriesOutcome],
     store: Path,
-    calibration: str | None,
+    calibration: str,
     flow_run: str | None = None,
 ) -> str:
     """What `keep_acquisition` does, without Prefect."""
@@ -163,9 +160,8 @@ def acquisition_artefact(
     by_crystal = {Path(one.source).name: one for one in outcomes}
     reports = {name: kept.get(one.report) for name, one in by_crystal.items() if one.report}
     inputs = [Input.from_file("record", Path(one.folder) / RECORD) for one in done.taken]
+    inputs.append(Input.from_artefact("calibration", kept.get(calibration)))
     inputs += [Input.from_artefact("report", one) for one in reports.values()]
-    if calibration is not None:
-        inputs.append(Input.from_artefact("calibration", kept.get(calibration)))
     recipe = Recipe(
         kind=ACQUISITION,
         name=done.session,

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
-from ewaldflow.flows.demo import demo
 from ewaldflow.flows.process import process
 from ewaldflow.lib.artefacts import ArtefactStore
-from ewaldflow.tasks.simulate import FRAMES, NAME
-
-
-@pytest.fixture(scope="session")
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+from ewaldflow.lib.formats import write_series
+from ewaldflow.lib.series import RotationSeries
+from ewaldflow.lib.simulation import Truth
 
 
 @pytest.mark.usefixtures("prefect")
-def test_from_frames_to_report_and_one_bad_series_harms_no_other(tmp_path: Path) -> None:
-    store = tmp_path / "runs"
+def test_from_frames_to_report_and_one_bad_series_harms_no_other(
+    tmp_path: Path, simulated: tuple[RotationSeries, Truth]
+) -> None:
+    store, frames = tmp_path / "runs", tmp_path / "crystal"
     kept = ArtefactStore(store)
-    (done,) = demo(store, seed=1).processed.outcomes
+    write_series(simulated[0], frames, "SMV")
+    (done,) = process([frames], store, instrument="twin").outcomes
     assert done.reason == ""
     assert done.headline is not None
     assert done.headline.n_lattices == 1
@@ -37,7 +33,6 @@ def test_from_frames_to_report_and_one_bad_series_harms_no_other(tmp_path: Path)
     assert kept.get(done.report).manifest.flow_run_id == run
 
     # Again, with a folder of nothing, a lost one and one that lies: the first is there already.
-    frames = kept.get(f"simulation/{NAME}").files / FRAMES
     empty, lost, liar = tmp_path / "empty", tmp_path / "lost", tmp_path / "liar"
     empty.mkdir()
     liar.mkdir()
