@@ -25,7 +25,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 # A thin plate, as the real garnet must have been: its forbidden reflections are weak.
-GARNET = PhaseOptions(structure="andradite", thickness=0.1)
+GARNET = PhaseOptions(structure="andradite", thickness=0.12)
 TWINS = (
     ("MFI", PhaseOptions(structure="MFI"), 3),
     ("MOR", PhaseOptions(structure="MOR"), 4),

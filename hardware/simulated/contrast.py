@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 # Faces whose normal and the ray are at right angles within this are not met.
 PARALLEL = 1e-9
 
+GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
+
 
 @dataclass(frozen=True)
 class BeamProfile:
@@ -245,20 +247,23 @@ def dark_field(
 def sample_beam(planes: Floats, beam: Floats, n: int) -> tuple[float, float]:
     """Share of the beam that passes a body, and the mean path of that share, um.
 
-    `planes` : of a raster of n x n points that spans the beam with its soft edge.
+    `planes` : of a raster of n x n pixels that spans the beam with its soft edge; as many points
+    are looked at.
     """
     step = 2.0 * (beam[2] + 4.0 * beam[3]) / n
-    left = 0.5 * (1 - n) * step
     total, hit, length = 0.0, 0.0, 0.0
-    for i in range(n):
-        for j in range(n):
-            w = density_at(beam[0] + left + j * step, beam[1] + left + i * step, beam)
-            if w > 0.0:
-                total += w
-                path = path_um(planes, float(i), float(j))
-                if path > 0.0:
-                    hit += w
-                    length += w * path
+    for k in range(n * n):  # a Fibonacci lattice: no row of points runs along an edge
+        row = (k + 0.5) / n - 0.5
+        turn = k * GOLDEN
+        column = (turn - math.floor(turn)) * n - 0.5
+        x, y = column - 0.5 * (n - 1), row - 0.5 * (n - 1)
+        w = density_at(beam[0] + x * step, beam[1] + y * step, beam)
+        if w > 0.0:
+            total += w
+            path = path_um(planes, row, column)
+            if path > 0.0:
+                hit += w
+                length += w * path
     if hit == 0.0:
         return 0.0, 0.0
     return hit / total, length / hit

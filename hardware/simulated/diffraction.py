@@ -21,8 +21,8 @@ from .view import View
 
 Floats = NDArray[np.float64]
 
-# The beam's disc is sampled at so many points across.
-SAMPLES = 96
+# The beam's disc is sampled at the square of so many points.
+SAMPLES = 64
 
 # Spots of fewer electrons than this are not drawn.
 FAINTEST_E = 1e-3
@@ -190,7 +190,8 @@ def _diffuse(
         profile = np.interp(np.hypot(at, blur_px / math.sqrt(2) / RADIAL_STEP_PX), at, profile)
     image = np.empty(view.shape)
     centre = np.asarray(view.pattern_px, float)
-    paint_radial(image, profile, centre, np.linalg.inv(g.distortion.matrix))
+    undistort: Floats = np.linalg.inv(g.distortion.matrix)
+    paint_radial(image, profile, centre, undistort)
     return image
 
 
@@ -240,7 +241,7 @@ def defocused_pattern(specimen: Specimen, view: View, options: PatternOptions = 
     o = specimen.options
     film = math.exp(-o.film_nm * 1e-3 / o.film_free_path_um / abs(rays.direction[2]))
     halo, rings = 0.0, view.electrons * (1 - film)
-    to_lab = np.linalg.inv(view.picture_px_per_um)
+    to_lab: Floats = np.linalg.inv(view.picture_px_per_um)
     per_px = view.electrons * film / BEAM.integral_um2(view.beam_radius_um)
     per_px *= abs(np.linalg.det(to_lab))
     beam = BEAM.parameters(view)

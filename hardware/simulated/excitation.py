@@ -164,9 +164,8 @@ def lost_per_um(specimen: Specimen, i: int, view: View) -> float:
     phase = specimen.phases[p.phase[i]]
     rotation = middle(view).rotation
     turned = rotation @ p.orientation[i]
-    found = excited(
-        phase, turned, turned, view.geometry.wavelength_A, along_beam_A(specimen, i, rotation, phase.options.domain_A),
-        PICTURE_D_MIN_A,
-    )  # fmt: skip
-    rate = view.geometry.wavelength_A**2 * float(phase.strength[found.row] @ found.mean)
+    domain = along_beam_A(specimen, i, rotation, phase.options.domain_A)
+    wavelength = view.geometry.wavelength_A
+    found = excited(phase, turned, turned, wavelength, domain, PICTURE_D_MIN_A)
+    rate = wavelength**2 * float(phase.strength[found.row] @ found.mean)
     return 1 / phase.options.mean_free_path_um + 1e4 * rate

@@ -48,7 +48,7 @@ def lit_film(specimen: Specimen, view: View, rays: Rays) -> Floats:
     beam; where a ray meets it is taken on the plane z = 0 of the specimen.
     """
     o = specimen.options
-    to_lab = np.linalg.inv(view.picture_px_per_um)
+    to_lab: Floats = np.linalg.inv(view.picture_px_per_um)
     per_px = view.electrons / BEAM.integral_um2(view.beam_radius_um) * abs(np.linalg.det(to_lab))
     image = np.empty(view.shape)
     # on the plane z = 0 of the specimen
@@ -88,7 +88,7 @@ def _light(
                         continue
                 if contrast > 0.0:
                     p, q = p * cells, q * cells
-                    k, m = int(math.floor(p)), int(math.floor(q))
+                    k, m = math.floor(p), math.floor(q)
                     f, g = p - k, q - m
                     k, m = k & mask, m & mask
                     k1, m1 = (k + 1) & mask, (m + 1) & mask

@@ -83,7 +83,7 @@ class OpticsOptions(BaseModel):
     camera_length_error: float = 0.0
     focus_stretch: float = 0.02
     beam_drift_um: NonNegativeFloat = 0.02
-    pattern_drift_px: NonNegativeFloat = 0.5
+    pattern_drift_px: NonNegativeFloat = 2.5
     hysteresis_px: NonNegativeFloat = 0.0
     hysteresis_um: NonNegativeFloat = 0.0
     settling_px: NonNegativeFloat = 0.0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_share_of_the_beam_is_the_overlap_of_disc_and_square() -> None:
     share, path = share_of_beam(one(1.0), 0, flat)
     # density (1 - 0.2 r^2 / R^2): over the unit square r^2 is 1/6 on average
     inner = 1 - BEAM.dome / 6
-    assert share == pytest.approx(inner / BEAM.integral_um2(1.0), rel=0.03)
+    assert share == pytest.approx(inner / BEAM.integral_um2(1.0), rel=0.01)
     assert path == pytest.approx(0.1)
     assert share_of_beam(one(10.0), 0, flat)[0] == pytest.approx(1.0)
     half, _ = share_of_beam(one(10.0, at=(5.0, 0.0)), 0, flat)
@@ -147,8 +148,7 @@ def test_a_passage_through_the_sphere_has_unit_area() -> None:
     u = random_rotation(3)
     edges = np.arange(-4.0, 4.0, 0.2)
     total = np.zeros(len(phase.q0))
-    sweep = np.zeros(len(phase.q0))
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges):
         found = excited(
             phase, rotation_about(GEOMETRY.axis, a) @ u, rotation_about(GEOMETRY.axis, b) @ u,
             GEOMETRY.wavelength_A, 230.0,
@@ -265,7 +265,7 @@ def test_what_is_scattered_is_what_was_asked_for() -> None:
     np.testing.assert_allclose(
         u @ u.transpose(0, 2, 1), np.tile(np.eye(3), (len(p), 1, 1)), atol=1e-9
     )
-    assert p.isolated.any() and not p.isolated.all()
+    assert 0.2 < p.isolated.mean() < 0.9
 
 
 def test_isolation_is_the_gap_between_outlines() -> None:
@@ -281,7 +281,7 @@ def test_bad_options_are_refused() -> None:
         SpecimenOptions(crystals_per_um2=-1.0)
     with pytest.raises(ValidationError):
         PhaseOptions(structure="MOR", thickness=0.0)
-    with pytest.raises(UserError, match="nowhere.cif"):
+    with pytest.raises(UserError, match=r"nowhere\.cif"):
         phase_of(PhaseOptions(structure="nowhere.cif"))
 
 
