@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run        a simulated crystal, from frames to integrated intensities and a report"
+	@echo "make run        a whole session on a simulated microscope: acquisition, cells, a report"
 	@echo "make test       lint, types, import rule and tests"
 	@echo "make test-long  the statistics that take minutes, and the benchmarks"
 	@echo "make bench      the benchmarks alone (our figures against their bars and peers)"
