@@ -25,13 +25,13 @@ Floats = NDArray[np.float64]
 SAMPLES = 64
 
 # Spots of fewer electrons than this are not drawn.
-FAINTEST_E = 1e-3
+FAINTEST_E = 0.05
 
 # Tails of fewer electrons than this would not be seen; they are drawn with the core.
 FAINTEST_TAIL_E = 10.0
 
 # Of a defocused pattern so many of the strongest discs are drawn.
-DISCS = 6
+DISCS = 4
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _diffuse(
         profile = np.interp(np.hypot(at, blur_px / math.sqrt(2) / RADIAL_STEP_PX), at, profile)
     image = np.empty(view.shape)
     centre = np.asarray(view.pattern_px, float)
-    undistort: Floats = np.linalg.inv(g.distortion.matrix)
+    undistort: Floats = np.linalg.inv(g.distortion.matrix).astype(np.float64)
     paint_radial(image, profile, centre, undistort)
     return image
 
@@ -241,7 +241,7 @@ def defocused_pattern(specimen: Specimen, view: View, options: PatternOptions = 
     o = specimen.options
     film = math.exp(-o.film_nm * 1e-3 / o.film_free_path_um / abs(rays.direction[2]))
     halo, rings = 0.0, view.electrons * (1 - film)
-    to_lab: Floats = np.linalg.inv(view.picture_px_per_um)
+    to_lab: Floats = np.linalg.inv(view.picture_px_per_um).astype(np.float64)
     per_px = view.electrons * film / BEAM.integral_um2(view.beam_radius_um)
     per_px *= abs(np.linalg.det(to_lab))
     beam = BEAM.parameters(view)

@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 HALF_WIDTH = math.sqrt(2.0 * math.log(2.0))
 
 # Excitation errors are followed to so many standard deviations.
-REACH = 12.0
+REACH = 6.0
 
 # A plate seen more edge-on than this is thick to no more than 1 / that.
 EDGE_ON = 0.3

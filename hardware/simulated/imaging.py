@@ -48,7 +48,7 @@ def lit_film(specimen: Specimen, view: View, rays: Rays) -> Floats:
     beam; where a ray meets it is taken on the plane z = 0 of the specimen.
     """
     o = specimen.options
-    to_lab: Floats = np.linalg.inv(view.picture_px_per_um)
+    to_lab: Floats = np.linalg.inv(view.picture_px_per_um).astype(np.float64)
     per_px = view.electrons / BEAM.integral_um2(view.beam_radius_um) * abs(np.linalg.det(to_lab))
     image = np.empty(view.shape)
     # on the plane z = 0 of the specimen
