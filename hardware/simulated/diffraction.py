@@ -27,6 +27,9 @@ SAMPLES = 64
 # Spots of fewer electrons than this are not drawn.
 FAINTEST_E = 0.05
 
+# Of the rocking curve (its top is 0.4): reflections less excited scatter once.
+NOTABLE = 0.01
+
 # Tails of fewer electrons than this would not be seen; they are drawn with the core.
 FAINTEST_TAIL_E = 10.0
 
@@ -123,8 +126,9 @@ def _by_crystal(specimen: Specimen, i: int, view: View, share: float, path_um: f
     coherent = along_beam_A(specimen, i, rotation, o.coherent_A)
     found = excited(phase, start, end, wavelength, domain)
     hkl = phase.hkl[found.row]
+    notable = np.flatnonzero(found.mean * found.sigma > NOTABLE)
     strength = coherent_strength(
-        hkl, phase.factor[found.row], found.s1, found.s2, found.when, phase.factor_at,
+        hkl, phase.factor[found.row], found.s1, found.s2, found.when, notable, phase.factor_at,
         wavelength, coherent,
     )  # fmt: skip
     direct, part = beams_behind(

@@ -38,12 +38,12 @@ REST = 1e-7
 
 @njit(cache=True)
 def _coherent(
-    hkl: Ints, factor: Complexes, s1: Floats, s2: Floats, when: Floats, source: Ints,
+    hkl: Ints, factor: Complexes, s1: Floats, s2: Floats, when: Floats, source: Ints, target: Ints,
     factor_at: Complexes, wavelength_A: float, coherent_A: float,
 ) -> Floats:  # fmt: skip
-    strength = np.empty(len(hkl))
+    strength = factor.real**2 + factor.imag**2
     limit = np.array([n // 2 for n in factor_at.shape])
-    for g in range(len(hkl)):
+    for g in target:
         real, imaginary = 0.0, 0.0
         for a in source:
             h0, h1, h2 = hkl[g, 0] - hkl[a, 0], hkl[g, 1] - hkl[a, 1], hkl[g, 2] - hkl[a, 2]
@@ -66,19 +66,20 @@ def _coherent(
 
 
 def coherent_strength(
-    hkl: Ints, factor: Complexes, s1: Floats, s2: Floats, when: Floats, factor_at: Complexes,
-    wavelength_A: float, coherent_A: float,
+    hkl: Ints, factor: Complexes, s1: Floats, s2: Floats, when: Floats, target: Ints,
+    factor_at: Complexes, wavelength_A: float, coherent_A: float,
 ) -> Floats:  # fmt: skip
     """(n,) ``|F|^2 / V^2`` in Å^-4 with double scattering within a coherent block.
 
     `factor` (n,) is ``F / V``, and `when` (n,) the time in the exposure, 0 to 1, at which each
-    reflection scatters: the excitation errors of the others are taken then.
+    reflection scatters: the excitation errors of the others are taken then. `target` (k,) are
+    those that scatter enough to matter; the others stay kinematic.
     """
     turn = 2 * np.pi * coherent_A * 0.5 * (s1 + s2)
     weight = np.abs(factor) / (1 + np.abs(turn))
     source = np.sort(np.argsort(-weight, kind="stable")[:SOURCES])
     strength: Floats = _coherent(
-        hkl, factor, s1, s2, when, source, factor_at, wavelength_A, coherent_A
+        hkl, factor, s1, s2, when, source, target, factor_at, wavelength_A, coherent_A
     )
     return strength
 

@@ -181,7 +181,9 @@ def test_a_forbidden_reflection_fills_up_over_two_that_are_not() -> None:
     assert part[0] == pytest.approx(w * t, rel=0.01)
     assert part[1] == pytest.approx(0.5 * (w * t) ** 2, rel=0.01)  # the second order of exp
     factor = np.array([0.01, 0.0], complex)
-    strength = coherent_strength(hkl, factor, zero, zero, zero, table, wavelength, 100.0)
+    strength = coherent_strength(
+        hkl, factor, zero, zero, zero, np.arange(2), table, wavelength, 100.0
+    )
     assert strength[1] == pytest.approx((wavelength * 100.0 * 0.01 * 0.01 * 0.5) ** 2)
 
 
