@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 # An outlier is farther from the fit than this many standard deviations of one component.
 OUTLIER_SIGMAS = 4.0
 # Registration is never better than this: residuals below are no outliers.
-FLOOR_PX = 0.02
+FLOOR_PX = 0.05
 # Scale of a bivariate normal distribution from the median of its distances: sqrt(2 ln 2).
 MEDIAN_DISTANCE = 1.17741
 FEWEST = 6
@@ -92,7 +92,9 @@ def fit_shifts(
     used = finite
     for _ in range(20):
         distance = np.where(finite, np.linalg.norm(y - design @ solution, axis=1), np.inf)
-        spread = float(np.median(distance[finite])) / MEDIAN_DISTANCE
+        # a fit to few shifts passes nearly through half of them (Rousseeuw & Leroy, 1987)
+        few = 1 + 5 / max(np.count_nonzero(finite) - design.shape[1], 1)
+        spread = few * float(np.median(distance[finite])) / MEDIAN_DISTANCE
         kept = distance <= OUTLIER_SIGMAS * max(spread, FLOOR_PX)
         _enough(design, kept)
         solution = np.asarray(np.linalg.lstsq(design[kept], y[kept], rcond=None)[0], float)
