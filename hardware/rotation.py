@@ -11,106 +11,36 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lib.serialred.abort import Abort, Watched, first_abort, near_limit
+from ..lib.serialred.abort import Abort, Watched, first_abort
 from ..lib.serialred.alignment import pattern_centre
 from ..lib.serialred.alpha_line import AlphaLine
-from ..lib.serialred.calibration import USUAL_FITNESS, CalibrationSet, Fitness, refuse_if_unfit
-from ..lib.serialred.descan import Descan, DescanSolve
+from ..lib.serialred.calibration import USUAL_FITNESS, CalibrationSet, Fitness
 from ..lib.serialred.settings import RotationSettings
 from ..lib.serialred.shadow import Sighting, sight_crystal
 from ..lib.serialred.thesis import sight_crystal_as_published
-from ..lib.serialred.tracking import (
-    Observation,
-    Pace,
-    Tracker,
-    Verdict,
-    new_tracker,
-    search_places,
-    specimen_um_per_unit,
-)
-from .errors import LimitExceeded, Unsupported
+from ..lib.serialred.tracking import Pace, Verdict, new_tracker, search_places
+from .beam_follower import BeamFollower, SeriesStopped
+from .errors import Unsupported
 from .moves import wait_until_still
-from .protocols import Camera, Capability, Clock, DeflectorName, Exposure, Microscope
+from .protocols import Camera, Capability, Clock, Microscope
+from .rotation_record import FrameAngles, RotationRecord, Sink
+
+__all__ = ["FrameAngles", "RotationRecord", "Sink", "collect_rotation"]
 
 Floats = NDArray[np.float64]
 
 # The stage gets up to speed before it is first read.
 RAMP_S = 0.3
-# A displacement of the pattern below this is noise; it is not followed.
-STILL_PX = 0.4
 # An end of the range is reached when it is as near as this; read-outs on the way there.
 AT_THE_END_DEG, POSITIONING_READ_S = 0.5, 2.0
 # Images at rest, before the rotation, that bring the beam onto the crystal.
 CENTRINGS = 3
-
-
-class Sink(Protocol):
-    """Takes everything as it comes."""
-
-    def frame(
-        self, number: int, exposure: Exposure, alpha_start_deg: float, alpha_end_deg: float
-    ) -> None:
-        """A diffraction frame; the angles are those of the line known by then."""
-        ...
-
-    def tracking(
-        self, number: int, exposure: Exposure, alpha_start_deg: float, alpha_end_deg: float
-    ) -> None:
-        """A defocused image."""
-        ...
-
-    def decision(self, what: dict[str, Any]) -> None:
-        """What was decided, with its numbers; plain types, ``decision`` names it."""
-        ...
-
-
-@dataclass(frozen=True)
-class FrameAngles:
-    """A diffraction frame's angles by the line through all read-outs."""
-
-    number: int
-    alpha_start_deg: float
-    alpha_end_deg: float
-
-
-@dataclass(frozen=True)
-class RotationRecord:
-    """How a rotation ended.
-
-    Attributes
-    ----------
-    complete : whether it came to the end of its range.
-    reason : why it ended, one line.
-    abort : the rule that was broken, if one was.
-    alpha_start_deg, alpha_end_deg : collected; of the first and the last frame.
-    alpha_target_deg : where it was to go.
-    frames : of all diffraction frames.
-    n_tracking : defocused images.
-    speed_deg_per_s, alpha_rms_deg : of the line through the read-outs, and of those about it.
-    """
-
-    complete: bool
-    reason: str
-    abort: Abort | None
-    alpha_start_deg: float
-    alpha_end_deg: float
-    alpha_target_deg: float
-    frames: tuple[FrameAngles, ...]
-    n_tracking: int
-    speed_deg_per_s: float
-    alpha_rms_deg: float
-
-    @property
-    def range_deg(self) -> float:
-        """Angle collected."""
-        return abs(self.alpha_end_deg - self.alpha_start_deg)
 
 
 def collect_rotation(
@@ -169,13 +99,6 @@ def _refuse_incapable(microscope: Microscope, settings: RotationSettings) -> Non
         )
 
 
-@dataclass(frozen=True)
-class _Stopped(Exception):
-    """A rule ended the series."""
-
-    abort: Abort
-
-
 class _Rotation:
     """One rotation under way."""
 
@@ -193,55 +116,17 @@ class _Rotation:
         self.scope, self.camera, self.clock = microscope, camera, clock
         self.settings, self.sink = settings, sink
         self.valid = np.ones(camera.shape, bool) if valid is None else valid
-        self.follows = settings.tracking != "none"
-        self.found: dict[DeflectorName, tuple[float, float]] = {}
         self.focus = microscope.lenses["diffraction_focus"] if settings.image_interval else None
         self.focused_um = self.focus.get() if self.focus else 0.0
-        if self.follows:
-            self._prepare_to_follow(calibrations, fitness)
-        self.descan = self._new_descan(calibrations)
-        self.beam_um, self.last_offset_um, self.radius_um = np.zeros(2), np.zeros(2), math.nan
-        self.tracker: Tracker = new_tracker(settings, 0.0)
+        self.beam: BeamFollower | None = None
+        if settings.tracking != "none":
+            self.beam = BeamFollower(microscope, settings, calibrations, fitness)
         self.pace: Pace | None = None
         self.sighting: Sighting | None = None
         self.line = AlphaLine()
         self.watched = Watched(math.nan)
         self.exposures: list[tuple[int, float, float]] = []
         self.n_tracking = 0
-
-    # --- preparation ----------------------------------------------------------------------
-
-    def _prepare_to_follow(self, calibrations: CalibrationSet, fitness: Fitness) -> None:
-        s = self.settings
-        pair = s.descan_pair if s.descan else ()
-        wanted = [calibrations.get("stage", "imaging"), calibrations.get("beam_shift", "imaging")]
-        wanted += [calibrations.get(name, "defocused") for name in ("beam_shift", *pair)]
-        wanted += [calibrations.get(name, "focused") for name in ("beam_shift", *pair)]
-        camera_length, now = self.scope.camera_length_mm(), datetime.now(UTC)
-        for one in wanted:
-            refuse_if_unfit(
-                one,
-                instrument=self.scope.name,
-                now=now,
-                camera_length_mm=camera_length,
-                defocus_um=s.tracking_defocus_um,
-                fitness=fitness,
-            )
-        for name in ("beam_shift", *pair):
-            self.found[name] = self.scope.deflectors[name].get()
-        self.um_per_unit = specimen_um_per_unit(wanted[0].px_per_unit, wanted[1].px_per_unit)
-        self.um_per_px = self.um_per_unit @ np.linalg.inv(wanted[2].px_per_unit)
-
-    def _new_descan(self, calibrations: CalibrationSet) -> Descan | None:
-        if not (self.follows and self.settings.descan):
-            return None
-        pair = self.settings.descan_pair
-        return Descan(
-            DescanSolve.from_calibrations(calibrations, pair),
-            np.array(self.found["beam_shift"]),
-            (np.array(self.found[pair[0]]), np.array(self.found[pair[1]])),
-            self.settings.descan_gain,
-        )
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
@@ -254,8 +139,8 @@ class _Rotation:
             finally:
                 if self.focus is not None:
                     self.focus.set(self.focused_um)
-                for name, xy in self.found.items():
-                    self.scope.deflectors[name].set(xy)
+                if self.beam is not None:
+                    self.beam.put_back()
 
     # --- the series -----------------------------------------------------------------------
 
@@ -264,7 +149,8 @@ class _Rotation:
         s, stage = self.settings, self.scope.stage
         start = stage.position().alpha_deg
         target = s.target_deg(start)
-        self.tracker = new_tracker(s, start)
+        if self.beam is not None:
+            self.beam.tracker = new_tracker(s, start)
         abort, ended = None, ""
         try:
             if s.image_interval:
@@ -279,7 +165,7 @@ class _Rotation:
             began = self.clock.now()
             self._turn(target, sign, s.speed_deg_per_s)
             self._rotate(target, sign, began)
-        except _Stopped as stopped:
+        except SeriesStopped as stopped:
             abort, ended = stopped.abort, f"{stopped.abort.rule}: {stopped.abort.reason}"
             self.decide("abort", rule=abort.rule, reason=abort.reason, **abort.numbers)
         finally:
@@ -375,11 +261,11 @@ class _Rotation:
             return False
         if since >= self.pace.every:
             return True
-        if since < self.settings.robust.interval or not math.isfinite(self.radius_um):
+        if since < self.settings.robust.interval or self.beam is None:
             return False
         after = self.line.at(self.clock.now() + self.settings.exposure_s)
-        largest = self.settings.robust.largest_sigma * self.radius_um
-        return self.tracker.sigma_um(after) > largest
+        largest = self.settings.robust.largest_sigma * self.beam.radius_um
+        return self.beam.tracker.sigma_um(after) > largest
 
     def _frame(self, number: int) -> None:
         exposure = self.camera.expose(self.settings.exposure_s)
@@ -387,24 +273,19 @@ class _Rotation:
         self.sink.frame(
             number, exposure, self.line.at(exposure.started_s), self.line.at(exposure.ended_s)
         )
-        if self.descan is None:
-            return
-        at = pattern_centre(exposure.counts, self.descan.pattern_px)
-        if at is None:
-            return
-        descan, off = self.descan.pattern_seen(at)
-        if self.descan.pattern_px is None or np.hypot(*off) > STILL_PX:
-            self.descan = descan
-            self._set_pair()
+        if self.beam is not None and self.beam.descan is not None:
+            at = pattern_centre(exposure.counts, self.beam.descan.pattern_px)
+            if at is not None:
+                self.beam.pattern_seen(at)
 
     def _centre(self, alpha: float) -> None:
         """Bring the beam onto the crystal before the rotation, and set the references."""
         for attempt in range(CENTRINGS):
             sighting, _ = self._look(0, alpha, alpha)
             if sighting.disc is None:
-                raise _Stopped(Abort("beam lost", "no disc in the image at rest"))
-            if not sighting.found and self.follows:
-                raise _Stopped(Abort("crystal lost", "not seen in the image at rest"))
+                raise SeriesStopped(Abort("beam lost", "no disc in the image at rest"))
+            if not sighting.found and self.beam is not None:
+                raise SeriesStopped(Abort("crystal lost", "not seen in the image at rest"))
             self.watched = replace(self.watched, variance=sighting.variance)
             self.pace = Pace(
                 self.settings.image_interval,
@@ -418,8 +299,9 @@ class _Rotation:
     def _track(self, number: int) -> None:
         assert self.pace is not None  # there is one as soon as images are taken
         sighting, verdict = self._look(number, None, None)
-        if not sighting.found and sighting.disc is not None and self._searches():
-            sighting, verdict = self._search(number, sighting)
+        searches = self.settings.robust.search and self.settings.tracking == "predictive"
+        if self.beam is not None and searches and sighting.disc and not sighting.found:
+            sighting, verdict = self._search(number, self.beam, sighting)
         w = self.watched
         dark = sighting.disc is None
         self.watched = replace(
@@ -433,15 +315,14 @@ class _Rotation:
         self.pace = pace
         self._stop_if(first_abort(self.settings.abort, self.watched, sighting))
 
-    def _searches(self) -> bool:
-        return self.settings.robust.search and self.settings.tracking == "predictive"
-
-    def _search(self, number: int, missed: Sighting) -> tuple[Sighting, Verdict | None]:
+    def _search(
+        self, number: int, beam: BeamFollower, missed: Sighting
+    ) -> tuple[Sighting, Verdict | None]:
         """Look for the crystal around the prediction; what the last image told, found or not."""
         sighting, verdict = missed, None
-        for place in search_places(self.radius_um, self.last_offset_um):
+        for place in search_places(beam.radius_um, beam.last_offset_um):
             alpha = self.line.at(self.clock.now() + self.settings.tracking_exposure_s)
-            self._point(self.tracker.beam_um(alpha) + place)
+            beam.point(beam.tracker.beam_um(alpha) + place)
             sighting, verdict = self._look(number, None, None, aim=False)
             if sighting.found:
                 break
@@ -468,24 +349,12 @@ class _Rotation:
             shadow = self.sighting.shadow if self.sighting else None
             sighting = sight_crystal(exposure.counts, self.valid, shadow)
         self.sighting = sighting
-        verdict = None
+        verdict = displaced = None
         alpha = 0.5 * (start + end)
-        if sighting.found and self.follows:
-            seen = Observation(
-                alpha,
-                self.beam_um,
-                self.um_per_px @ sighting.offset_px,
-                sighting.sigma_px * float(np.linalg.norm(self.um_per_px, 2)),
-            )
-            self.tracker, verdict = self.tracker.observed(seen)
-            self.last_offset_um = seen.offset_um
-        if sighting.disc is not None and self.follows:
-            area = abs(float(np.linalg.det(self.um_per_px)))
-            self.radius_um = sighting.disc.radius_px * math.sqrt(area)
-        displaced = None
-        if self.descan is not None and sighting.disc is not None:
-            self.descan, displaced = self.descan.disc_seen(sighting.disc.centre_px)
-            self._set_pair()
+        if self.beam is not None and sighting.found:
+            verdict = self.beam.crystal_seen(alpha, sighting)
+        if self.beam is not None and sighting.disc is not None:
+            displaced = self.beam.disc_seen(sighting.disc)
         self.decide(
             "sighting",
             number=number,
@@ -514,50 +383,23 @@ class _Rotation:
             self.focus.set(self.focused_um)
         self.clock.sleep(s.settling_s)
 
-    # --- deflectors and stage -------------------------------------------------------------
+    # --- beam and stage -------------------------------------------------------------------
 
     def _aim(self, alpha: float) -> bool:
         """Move the beam to where the crystal is expected, if that is worth it; whether it was."""
-        if not self.follows:
+        beam = self.beam
+        if beam is None or (way := beam.way_um(alpha)) <= self.settings.deadband_um:
             return False
-        target = self.tracker.beam_um(alpha)
-        way = float(np.hypot(*(target - self.beam_um)))
-        if way <= self.settings.deadband_um:
-            return False
-        self._point(target)
+        beam.point(beam.tracker.beam_um(alpha))
         self.decide(
             "beam moved",
             alpha_deg=alpha,
             by_um=way,
-            to_um=_plain(target),
-            sigma_um=self.tracker.sigma_um(alpha),
-            tracker=self.tracker.name,
+            to_um=_plain(beam.beam_um),
+            sigma_um=beam.tracker.sigma_um(alpha),
+            tracker=beam.tracker.name,
         )
         return True
-
-    def _point(self, beam_um: Floats) -> None:
-        self.beam_um = beam_um
-        self._set("beam_shift", self._beam())
-        self._set_pair()
-
-    def _beam(self) -> Floats:
-        shift = np.linalg.solve(self.um_per_unit, self.beam_um)
-        return np.asarray(self.found["beam_shift"] + shift, float)
-
-    def _set_pair(self) -> None:
-        if self.descan is not None:
-            for name, xy in zip(
-                self.settings.descan_pair, self.descan.settings(self._beam()), strict=True
-            ):
-                self._set(name, xy)
-
-    def _set(self, name: DeflectorName, xy: Floats) -> None:
-        deflector = self.scope.deflectors[name]
-        self._stop_if(near_limit(name, xy, deflector.limits, self.settings.abort.deflector_margin))
-        try:
-            deflector.set((float(xy[0]), float(xy[1])))
-        except LimitExceeded as error:
-            raise _Stopped(Abort("deflector limit", str(error))) from None
 
     def _read_stage(self) -> None:
         """One read-out; it counts for the middle of the call."""
@@ -573,7 +415,7 @@ class _Rotation:
 
     def _stop_if(self, abort: Abort | None) -> None:
         if abort is not None:
-            raise _Stopped(abort)
+            raise SeriesStopped(abort)
 
     def decide(self, what: str, **numbers: Any) -> None:
         """Tell the sink."""
