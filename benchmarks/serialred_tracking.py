@@ -67,7 +67,6 @@ class Watch:
 
     def tracking(self, number: int, exposure: Exposure, start: float, end: float) -> None:
         """A defocused image."""
-        self._seen(exposure)
         if len(self.images) < 40:
             self.images.append(exposure.counts)
 

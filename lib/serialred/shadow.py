@@ -4,8 +4,9 @@ The disc is divided by its level, so that the shadow's darkness (0 for none, 1 f
 neither on beam current nor exposure. A shadow that is seen whole is where its weighted mean is.
 One that the disc's edge cuts is where the last whole one explains most of the darkness within the
 disc: with template T and darkness D,
-``gain(s) = sum over the disc of (2 D(r) T(r - s) - T(r - s)^2) / sum T^2``
+``gain(s) = sum over the disc of (2 a D(r) T(r - s) - a^2 T(r - s)^2) / sum a^2 T^2``
 is the logarithm of the likelihood, over that of no crystal, as a fraction of what a whole one has.
+The best amplitude a is taken at each place: a crystal darkens and pales as it passes reflections.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ COVERED = 0.88
 SMALLEST_AREA = 0.004
 # of its weight, what a whole shadow may have at the rim
 CUT_WEIGHT = 0.02
-# A whole shadow does not change more than this from one image to the next.
-LARGEST_CHANGE = 1.6
+# A whole shadow's area does not change more than this from one image to the next; nor does its
+# darkness change more than that.
+LARGEST_CHANGE, AMPLITUDES = 1.7, (0.3, 3.0)
 # A template that explains less of the darkness than this is somewhere else.
 LEAST_GAIN = 0.12
 # The centroid is no better than this part of the radius: its shape changes as it turns.
@@ -55,7 +57,7 @@ class Shadow:
     ----------
     darkness : (n, n) about the shadow's centre, 0 where there is none.
     block_px : pixels to a block.
-    weight : sum of the darkness, px^2.
+    weight, area : sum of the darkness, and of what is dark, px^2.
     level : counts per pixel of the beam without crystal, above the background.
     whole : whether no edge cut it.
     """
@@ -63,6 +65,7 @@ class Shadow:
     darkness: Floats
     block_px: int
     weight: float
+    area: float
     level: float
     whole: bool
 
@@ -133,11 +136,12 @@ def sight_crystal(image: Image, valid: NDArray[np.bool_], sought: Shadow | None 
     whole = [
         one for one in found
         if one.cut <= CUT_WEIGHT
-        and 1 / LARGEST_CHANGE < one.weight * size**2 / max(sought.weight, 1e-9) < LARGEST_CHANGE
+        and 1 / LARGEST_CHANGE < one.area * size**2 / max(sought.area, 1e-9) < LARGEST_CHANGE
+        and AMPLITUDES[0] < one.weight * size**2 / max(sought.weight, 1e-9) < AMPLITUDES[1]
     ]  # fmt: skip
     if whole and sought.whole:
-        weight = sought.weight / size**2
-        best = min(whole, key=lambda one: abs(math.log(one.weight / weight)))
+        area = sought.area / size**2
+        best = min(whole, key=lambda one: abs(math.log(one.area / area)))
         return _seen(disc, variance, mean, darkness, marks, best, noise, level, size, 1.0)
     where, gain, curvature = _match(
         darkness, inside, sought.darkness, float(centre[0]), float(centre[1])
@@ -159,13 +163,14 @@ def sight_crystal(image: Image, valid: NDArray[np.bool_], sought: Shadow | None 
 
 @dataclass(frozen=True)
 class _Component:
-    """A shadow in the map: its label, centre (blocks), distance from the disc's, weight, and the
-    part of the weight that is at the rim."""
+    """A shadow in the map: its label, centre (blocks), distance from the disc's, weight, area, and
+    the part of the weight that is at the rim."""
 
     mark: int
     centre: Floats
     away: float
     weight: float
+    area: float
     cut: float
 
 
@@ -226,7 +231,9 @@ def _components(
         if area >= smallest and weight > 0:
             at = np.array([row, column]) / weight
             away = float(np.hypot(*(at - centre)))
-            found.append(_Component(mark, at, away, float(weight), float(rim / weight)))
+            found.append(
+                _Component(mark, at, away, float(weight), float(area), float(rim / weight))
+            )
     return found
 
 
@@ -299,7 +306,7 @@ def _seen(
         float(confidence),
         variance,
         mean,
-        Shadow(template, size, one.weight * size**2, level, whole),
+        Shadow(template, size, one.weight * size**2, area * size**2, level, whole),
     )
 
 
@@ -338,11 +345,11 @@ def _gain(
     row: int,
     column: int,
     step: int,
-) -> float:
-    """The gain with every `step`-th block of the template, not normalised."""
+) -> tuple[float, float]:
+    """The gain (not normalised) with every `step`-th block of the template, and the amplitude."""
     rows, columns = darkness.shape
     half = template.shape[0] // 2
-    gain = 0.0
+    product, square = 0.0, 0.0
     for u in range(half - reach, half + reach + 1, step):
         i = row + u - half
         if i < 0 or i >= rows:
@@ -352,8 +359,12 @@ def _gain(
             j = column + v - half
             if t == 0.0 or j < 0 or j >= columns or not inside[i, j]:
                 continue
-            gain += t * (2 * darkness[i, j] - t)
-    return gain * step * step
+            product += t * darkness[i, j]
+            square += t * t
+    if square == 0.0:
+        return 0.0, 1.0
+    a = min(max(product / square, AMPLITUDES[0]), AMPLITUDES[1])
+    return a * (2 * product - a * square) * step * step, a
 
 
 @numba.njit(cache=True, nogil=True)
@@ -381,27 +392,28 @@ def _match(
     best, at_row, at_column = -np.inf, 0, 0
     for i in range(-3, n + 3, 3):
         for j in range(-3, n + 3, 3):
-            gain = _gain(darkness, inside, template, reach, i, j, step)
+            gain = _gain(darkness, inside, template, reach, i, j, step)[0]
             if gain > best:
                 best, at_row, at_column = gain, i, j
-    best = _gain(darkness, inside, template, reach, at_row, at_column, 1)
+    best = _gain(darkness, inside, template, reach, at_row, at_column, 1)[0]
     for _ in range(4):
         i0, j0 = at_row, at_column
         for i in range(i0 - 1, i0 + 2):
             for j in range(j0 - 1, j0 + 2):
-                gain = _gain(darkness, inside, template, reach, i, j, 1)
+                gain = _gain(darkness, inside, template, reach, i, j, 1)[0]
                 if gain > best:
                     best, at_row, at_column = gain, i, j
         if at_row == i0 and at_column == j0:
             break
+    amplitude = _gain(darkness, inside, template, reach, at_row, at_column, 1)[1]
     where = np.array([float(at_row), float(at_column)])
     weakest = np.inf
     for axis in range(2):
         di, dj = (1, 0) if axis == 0 else (0, 1)
-        above = _gain(darkness, inside, template, reach, at_row + di, at_column + dj, 1)
-        below = _gain(darkness, inside, template, reach, at_row - di, at_column - dj, 1)
+        above = _gain(darkness, inside, template, reach, at_row + di, at_column + dj, 1)[0]
+        below = _gain(darkness, inside, template, reach, at_row - di, at_column - dj, 1)[0]
         curvature = 2 * best - above - below
         weakest = min(weakest, curvature)
         if curvature > 0:
             where[axis] += max(-0.5, min(0.5, 0.5 * (above - below) / curvature))
-    return where, best / norm if norm > 0 else 0.0, weakest
+    return where, best / (norm * amplitude**2) if norm > 0 else 0.0, weakest
