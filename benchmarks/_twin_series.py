@@ -66,14 +66,18 @@ def twin_series(
     nominal_mm = load_instrument("twin").camera_lengths[twin.microscope.camera_length_mm()]
     geometry = twin.truth.view().geometry.with_(distance_mm=nominal_mm)
     n = len(counts)
+    # DIALS reads no pauses: the camera's dead time is taken as half before, half after
+    middle = angle.mean(axis=1)
+    step = float(middle[-1] - middle[0]) / (n - 1)
+    middle = middle[0] + step * np.arange(n)
     mask = np.zeros(counts[0].shape, bool)
     mask[255:261] = mask[:, 255:261] = True
     series = RotationSeries(
         name=name or f"{phase.structure} {seed}",
         frames=da.from_array(np.array(counts), chunks=(16, *counts[0].shape)),
         frame_number=np.arange(1, n + 1),
-        angle_start_deg=angle[:, 0],
-        angle_width_deg=angle[:, 1] - angle[:, 0],
+        angle_start_deg=middle - step / 2,
+        angle_width_deg=np.full(n, step),
         geometry=geometry,
         mask=mask,
         gain=1.0,

@@ -74,6 +74,8 @@ def blind(table: Table, name: str, series: RotationSeries, specimen: Specimen, w
     """Whether DIALS, told nothing, finds the crystal's lattice in the twin's frames."""
     structure = specimen.phases[0].structure
     folder = work / f"dials_{name.replace(' ', '_')}"
+    for old in folder.glob("data/*.img"):
+        old.unlink()
     write_series(series, folder)
     group = LATTICE_GROUPS[specimen.phases[0].options.structure]
     run = run_dials(folder, Hints(cell_of(structure), group, 0.8), scale=False)
