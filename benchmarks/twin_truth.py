@@ -24,7 +24,7 @@ from ewaldflow.lib.simulation.structures import cell_of
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-# A thin plate, as the real garnet must have been: its forbidden reflections are weak.
+# Thinner than the default: chosen so that the forbidden reflections are as strong as the real ones'.
 GARNET = PhaseOptions(structure="andradite", thickness=0.12)
 TWINS = (
     ("MFI", PhaseOptions(structure="MFI"), 3),
@@ -43,7 +43,7 @@ Measured = tuple[RotationSeries, Reduction]
 
 
 def compare(table: Table, real: list[Statistics], twins: list[Statistics]) -> None:
-    """Every statistic: is the middle of the twin's series within the spread of the real ones?"""
+    """Every statistic: is the median of the twin's series within the spread of the real ones?"""
     for key in real[0].values:
         low = min(one.values[key][0] for one in real)
         high = max(one.values[key][2] for one in real)
