@@ -24,7 +24,7 @@ from ewaldflow.lib.simulation.structures import cell_of
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-# Thinner than the default: chosen so that the forbidden reflections are as strong as the real ones'.
+# Thinner than the default: chosen so that forbidden reflections are as strong as the real ones'.
 GARNET = PhaseOptions(structure="andradite", thickness=0.12)
 TWINS = (
     ("MFI", PhaseOptions(structure="MFI"), 3),
