@@ -270,7 +270,10 @@ def inject_all(number: int, seed: int, folder: Path) -> list[Judged]:
 
 SPEED = 10.0
 SERVED = "guard-faults-twin"
-SAFE_WITHIN_S = 60.0
+SAFE_WITHIN_S, LONGEST_WAY_S = 60.0, 300.0
+# A driver is killed so long after it said that it was at this.
+AFTER = ("driving", "rotate", "approach", "rotate")
+KILLED_S = (0.2, 5.0)
 DRIVER = """
 import sys
 sys.path.insert(0, {here!r})
@@ -350,13 +353,10 @@ def served(folder: Path, seed: int) -> Iterator[tuple[Server, list[str]]]:
                 "microscope": {"adapter": "instamatic", "port": ports["tem_port"],
                                "rotation_speeds": {2.5: 3}},
                 "camera": {"adapter": "ewaldflow.hardware.simulated.door",
-                           "port": ports["camera_port"], "speed": SPEED},
+                           "port": ports["camera_port"], "speed": SPEED, "timeout_s": 60.0},
             }  # fmt: skip
-            session = short_session(
-                area=Box(x_um=(-12, 12), y_um=(-12, 12)), diffraction=Diffraction(brightness=0.44),
-                views_per_block=4,
-            )  # fmt: skip
             twin = open_twin(TwinOptions.model_validate(twin_options))
+            session = _one_crystal(twin)
             known = calibrations_to_dict(true_calibrations(twin, session))
             for one in known["calibrations"]:
                 one["instrument"] = SERVED
@@ -368,6 +368,22 @@ def served(folder: Path, seed: int) -> Iterator[tuple[Server, list[str]]]:
             yield Server(ports["tem_port"]), [*paths, str(folder / "calibrations.yaml")]
         finally:
             process.terminate()
+
+
+def _one_crystal(twin: Twin) -> SessionConfig:
+    """A session that comes soon to rotating the isolated crystal nearest to the middle."""
+    p = twin.truth.specimen.particles
+    good = np.flatnonzero(p.isolated & (p.phase >= 0) & ~p.faint & (abs(p.area_um2 - 0.5) < 0.3))
+    place_um = p.centre_um[good[np.argmin(np.hypot(*p.centre_um[good, :2].T))]]
+    x, y = (float(v) for v in twin.truth.stage_um(place_um))
+    rotation = short_session().rotation.model_copy(
+        update={"range_deg": (-40.0, 40.0), "speed_deg_per_s": 2.5}
+    )
+    return short_session(
+        area=Box(x_um=(x - 2, x + 2), y_um=(y - 2, y + 2)),
+        diffraction=Diffraction(brightness=0.44),
+        rotation=rotation,
+    )
 
 
 def _yaml_of_twin() -> Path:
@@ -387,10 +403,12 @@ def kill_all(number: int, seed: int, folder: Path) -> tuple[list[Judged], Counte
     with served(folder, seed) as (server, paths):
         for k, xy in enumerate(((33000, 32500), (32800, 32700)), 1):
             server(f"setImageShift{k}", *xy)
+        server("setBrightness", 30000)
         found = server.settings()
         for k in range(number):
             raw = folder / f"raw-{k}"
-            judged, what = _kill(script, [*paths, str(raw)], rng.uniform(0.5, 25.0), server, found)
+            told, after_s = AFTER[k % len(AFTER)], rng.uniform(*KILLED_S)
+            judged, what = _kill(script, [*paths, str(raw)], told, after_s, server, found)
             for path in sorted(raw.glob("crystal-*")):
                 judged.series += _unreadable(path, load_instrument("twin"))
             doing[what] += 1
@@ -400,27 +418,31 @@ def kill_all(number: int, seed: int, folder: Path) -> tuple[list[Judged], Counte
 
 
 def _kill(
-    script: Path, arguments: list[str], after_s: float, server: Server, found: dict[str, Any]
+    script: Path,
+    arguments: list[str],
+    told: str,
+    after_s: float,
+    server: Server,
+    found: dict[str, Any],
 ) -> tuple[Judged, str]:
-    """Let it drive for so long, kill it, and look until the twin is safe."""
+    """Let it drive, kill it so long after it told this, and look until the twin is safe."""
     judged, log = Judged("killed"), script.with_suffix(".log")
     command = [sys.executable, str(script), *arguments]
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True)
-        until = time.monotonic() + 120
-        while "driving" not in log.read_text():
+        until = time.monotonic() + LONGEST_WAY_S
+        while told not in log.read_text():
             if process.poll() is not None or time.monotonic() > until:
                 process.kill()
-                judged.ending.append(f"never drove: {log.read_text()[-300:]}")
+                judged.ending.append(f"never came to {told}: {log.read_text()[-300:]}")
                 return judged, "starting"
             time.sleep(0.1)
         time.sleep(after_s)
         ended = process.poll() is not None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    told = log.read_text().split("\n")
-    where = next((one for one in reversed(told) if one), "")
-    what = "ended" if ended else where.partition(": ")[2] or where
+    lines = [one for one in log.read_text().split("\n") if one]
+    what = "ended" if ended else lines[-1].partition(": ")[2] or lines[-1]
     before = server.settings()
     judged.line = f"(beam {'off' if before['blanked'] else 'on'}, stage " + (
         "moving)" if before["moving"] else "still)"
