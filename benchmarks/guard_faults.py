@@ -273,7 +273,7 @@ SERVED = "guard-faults-twin"
 SAFE_WITHIN_S, LONGEST_WAY_S = 60.0, 300.0
 # A driver is killed so long after it said that it was at this.
 AFTER = ("driving", "rotate", "approach", "rotate")
-KILLED_S = (0.2, 5.0)
+KILLED_S = (0.2, 3.0)
 DRIVER = """
 import sys
 sys.path.insert(0, {here!r})
@@ -438,12 +438,11 @@ def _kill(
                 return judged, "starting"
             time.sleep(0.1)
         time.sleep(after_s)
-        ended = process.poll() is not None
+        ended, before = process.poll() is not None, server.settings()
         process.send_signal(signal.SIGKILL)
         process.wait()
     lines = [one for one in log.read_text().split("\n") if one]
     what = "ended" if ended else lines[-1].partition(": ")[2] or lines[-1]
-    before = server.settings()
     judged.line = f"(beam {'off' if before['blanked'] else 'on'}, stage " + (
         "moving)" if before["moving"] else "still)"
     )

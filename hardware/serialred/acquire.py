@@ -144,9 +144,8 @@ def crystals(session: Session, progress: Progress = lambda *_: None) -> Iterator
     UserError : nothing suitable was found in the scan area.
     """
     config = session.station.session
-    views = session.raster
+    views, dark = session.raster, 0
     for first in range(0, len(views), config.views_per_block):
-        lit = False
         for k, position in enumerate(views[first : first + config.views_per_block], first):
             progress("views", k, len(views))
             if _stopped(session):
@@ -159,11 +158,13 @@ def crystals(session: Session, progress: Progress = lambda *_: None) -> Iterator
                 _failed(session, error)
                 continue
             session.views.append(view)
+            dark = dark + 1 if view.dark else 0
             if not view.dark:
-                lit, session.light_at = True, (view.x_um, view.y_um)
+                session.light_at = (view.x_um, view.y_um)
             known = {one.number for one in session.candidates}
             session.candidates = _renumbered(merged(session.candidates, new), known)
-        if not lit:
+        at_the_end = first + config.views_per_block >= len(views)
+        if dark >= config.views_per_block or (dark and at_the_end):
             _refuse_no_beam(session)
         for candidate in _ranked(session):
             if _stopped(session):
