@@ -70,9 +70,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(2, f"{error.filename or 'a file'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
+    except Exception as error:
+        # Ctrl-C reaches Prefect's server too, and its flow then fails for want of it
+        if not _after_interrupt(error):
+            raise
+        code = _INTERRUPTED
     if code == _INTERRUPTED:
         return _say(code, "interrupted; finished stages are kept")
     return code if isinstance(code, int) else 0
+
+
+def _after_interrupt(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _say(code: int, line: str) -> int:

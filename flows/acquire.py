@@ -22,6 +22,7 @@ from ..lib.serialred.acquisition import Acquisition
 from ..lib.serialred.calibration import CalibrationSet
 from ..lib.serialred.session import SessionConfig
 from ..tasks.acquire import (
+    acquisition_artefact,
     calibrate,
     keep_acquisition,
     kept_calibrations,
@@ -114,6 +115,14 @@ def acquire(
                 raise
             failure = str(error)
             _log.error("%s", failure)
+        except KeyboardInterrupt:
+            # a terminal sends it to Prefect's server too: nothing is asked of it any more, and
+            # what it and the workers say while they end is of no use to anybody
+            logging.disable(logging.CRITICAL)
+            if hunt is not None and calibration is not None:
+                done = replace(hunt.acquisition(), ended="Ended by Ctrl-C.")
+                acquisition_artefact(done, session, (), store, calibration)
+            raise
         tell("acquire", "finish reductions", 1.0)
         outcomes = tuple(one.result() for one in running)
     assert calibration is not None  # or the session would not have begun

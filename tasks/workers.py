@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -29,13 +31,28 @@ def workers(n: int, *, apart: bool = False) -> Iterator[str | None]:
     # What fails is told by the task whose work it was; the rest is of no use to a scientist.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
-    with LocalCluster(
-        n_workers=n,
-        threads_per_worker=1,
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    with _unreachable_by_ctrl_c():
+        cluster = LocalCluster(
+            n_workers=n,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
+    with cluster:
         yield cluster.scheduler_address
+
+
+@contextmanager
+def _unreachable_by_ctrl_c() -> Iterator[None]:
+    """Processes started within ignore SIGINT: a terminal sends it to all, this one ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def carry_out(address: str | None, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -21,6 +21,9 @@ from ..series.rotation_series import RotationSeries
 from .source import FrameHeader, Pixels, Reader, check_size
 from .write import PixelCast, Writer, WriteReport, blocks, extremes, frame_names, new_folder
 
+# Angles that agree to this are even.
+EVEN_DEG = 1e-5
+
 _TYPES = {
     "unsigned_char": "u1",
     "unsigned_byte": "u1",
@@ -213,15 +216,37 @@ def write_smv(
         if series.frames.dtype.kind != "u":
             pedestal = float(max(0.0, -np.floor(extremes(series)[0])))
     cast = PixelCast(np.dtype("<u2"), pedestal)
+    even, notes = _even_angles(series)
     files = []
     with new_folder(folder, ".img"):
         names = frame_names(series, ".img")
         for start, block in blocks(series):
             for i, pixels in enumerate(cast(block), start):
                 path = folder / names[i]
-                path.write_bytes(_header(series, i, pedestal) + pixels.tobytes())
+                path.write_bytes(_header(even, i, pedestal) + pixels.tobytes())
                 files.append(path)
-    return cast.report(files, [])
+    return cast.report(files, notes)
+
+
+def _even_angles(series: RotationSeries) -> tuple[RotationSeries, list[str]]:
+    """The series with the angles of a rotation without pauses, which other programs require.
+
+    A camera's dead time and an uneven stage make exposures narrower than the steps between them;
+    DIALS refuses headers that say so.
+    """
+    if len(series) < 2 or series.angle_start_deg[0] == series.angle_start_deg[-1]:
+        return series, []
+    number = series.frame_number - series.frame_number[0]
+    step, first = np.polyfit(number, series.angle_mid_deg, 1)
+    start = first - 0.5 * step + step * number
+    off = float(np.abs(start + 0.5 * step - series.angle_mid_deg).max())
+    if off < EVEN_DEG and np.abs(series.angle_width_deg - step).max() < EVEN_DEG:
+        return series, []
+    width = float(np.median(series.angle_width_deg))
+    return series.with_(angle_start_deg=start, angle_width_deg=np.full(len(series), step)), [
+        f"angles in the headers are those of an even rotation by {step:.5f} degrees a frame "
+        f"(exposures cover {width:.5f}); frames are up to {off:.4f} degrees off it"
+    ]
 
 
 def _header(series: RotationSeries, i: int, pedestal: float) -> bytes:

@@ -213,3 +213,21 @@ def test_never_over_other_frames(
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file"):
         write_smv(series, tmp_path / "file" / "data")
+
+
+def test_pauses_between_exposures_are_not_told_to_programs_that_know_none(
+    make_series: Callable[..., RotationSeries], tmp_path: Path
+) -> None:
+    """Exposures of 0.49 degrees every 0.51: the headers state 0.51, centred on the exposures."""
+    number = np.array([1, 2, 4, 5])
+    series = make_series(n=4).with_(
+        frame_number=number,
+        angle_start_deg=10 + 0.51 * (number - 1),
+        angle_width_deg=np.full(4, 0.49),
+    )
+    report = write_smv(series, tmp_path / "x")
+    headers = [smv.read_header(path) for path in report.files]
+    starts = [one.start_deg[0] for one in headers]
+    np.testing.assert_allclose(starts, 9.99 + 0.51 * (number - 1), atol=1e-5)
+    assert [one.metadata.oscillation_deg for one in headers] == pytest.approx([0.51] * 4)
+    assert "even rotation by 0.51000 degrees" in report.notes[0]
