@@ -220,8 +220,8 @@ def test_pauses_between_exposures_are_not_told_to_programs_that_know_none(
 ) -> None:
     """Exposures of 0.49 degrees every 0.51: the headers state 0.51, centred on the exposures."""
     number = np.array([1, 2, 4, 5])
-    series = make_series(n=4).with_(
-        frame_number=number,
+    series = make_series(
+        number,
         angle_start_deg=10 + 0.51 * (number - 1),
         angle_width_deg=np.full(4, 0.49),
     )
