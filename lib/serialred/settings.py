@@ -66,7 +66,7 @@ class RobustSettings(_Strict):
     least_confidence: Fraction = 0.5
     images: PositiveInt = 2
     new_reference_after: PositiveInt = 10
-    largest_sigma: PositiveFloat = 0.3
+    largest_sigma: PositiveFloat = 0.2
     search: bool = True
 
 
