@@ -92,6 +92,8 @@ class Control(_Strict):
     dead_man_s : the guard takes over when the driving program gave no sign of life so long.
     um_per_px : nominal, of a picture, by magnification; only to recognise particles before the
         stage is calibrated.
+    clock_speed : seconds of the instrument's time in one of the wall's. Another than 1 is for the
+        twin behind servers (docs/twin.md), which were started with the same.
     """
 
     microscope: Adapter
@@ -99,6 +101,7 @@ class Control(_Strict):
     limits: StageLimits
     dead_man_s: PositiveFloat = 30.0
     um_per_px: dict[PositiveInt, PositiveFloat] = Field(default_factory=dict)
+    clock_speed: PositiveFloat = 1.0
 
 
 def load_control(name_or_path: str | Path) -> tuple[Instrument, Control]:

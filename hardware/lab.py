@@ -94,12 +94,12 @@ def open_lab(name_or_path: str | Path, **simulation: Any) -> Lab:
         asked = {**control.microscope.options, **control.camera.options}
         microscope, camera, clock = open_replay(_checked(ReplayOptions, asked, source))
         return Lab(source, instrument, control, microscope, camera, clock, False)
-    wall = WallClock()
-    microscope = open_microscope(instrument, control, wall)
+    clock = clock_of(control)
+    microscope = open_microscope(instrument, control, clock)
     try:
         module = _module(control.camera, CAMERAS, source)
         model = getattr(module, "CameraOptions", None) or module.Options
-        camera = module.open_camera(_checked(model, control.camera.options, source), wall)
+        camera = module.open_camera(_checked(model, control.camera.options, source), clock)
     except BaseException:
         microscope.release()
         raise
@@ -112,7 +112,16 @@ def open_lab(name_or_path: str | Path, **simulation: Any) -> Lab:
             f"{camera.shape}, which the camera {camera.name} states",
             "mend the YAML",
         )
-    return Lab(source, instrument, control, microscope, camera, wall, True)
+    return Lab(source, instrument, control, microscope, camera, clock, True)
+
+
+def clock_of(control: Control) -> Clock:
+    """The clock of an instrument behind servers: the wall's, unless its YAML says otherwise."""
+    if control.clock_speed == 1.0:
+        return WallClock()
+    from .simulated.clock import ScaledClock
+
+    return ScaledClock(control.clock_speed)
 
 
 def open_microscope(instrument: Instrument, control: Control, clock: Clock) -> Microscope:
