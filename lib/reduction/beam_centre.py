@@ -125,7 +125,8 @@ def track_beam(
     ----------
     measured_px : (n, 2) centroid per frame; NaN for blank frames.
     nominal_px : (row, column) to fall back on when the beam is hidden.
-    tolerance_px : a centroid farther than this from the running median is a spot, not the beam.
+    tolerance_px : a centroid farther than this from the running median is a spot, not the beam;
+        so is a stretch of frames that a larger jump parts from the longest one.
     """
     measured = np.asarray(measured_px, float)
     good = np.isfinite(measured).all(axis=1)
@@ -145,6 +146,7 @@ def track_beam(
             centres, np.zeros(n, bool),
             "direct beam hidden (its place jumps from frame to frame): nominal centre kept",
         )  # fmt: skip
+    kept[kept] = _one_track(raw[kept], tolerance_px)
     smooth = median_filter(raw[kept], size=(3, 1), mode="nearest")
     centres = np.stack(
         [np.interp(index, position[kept], smooth[:, axis]) for axis in (0, 1)], axis=1
@@ -157,3 +159,24 @@ def track_beam(
         f"direct beam found on {seen.sum()} of {n} frames; it drifts by "
         f"{drift[0]:.1f} (row) and {drift[1]:.1f} (column) px",
     )  # fmt: skip
+
+
+def _one_track(places: Floats, tolerance_px: float) -> NDArray[np.bool_]:
+    """(n,) True on the stretches of places (n, 2) that go on from the longest one.
+
+    A strong spot that stands in for a beam hidden for many frames makes a stretch of its own.
+    """
+    jumps = np.linalg.norm(np.diff(places, axis=0), axis=1) > tolerance_px
+    stretch = np.concatenate([[0], np.cumsum(jumps)])
+    number = np.bincount(stretch)
+    longest = int(np.argmax(number))
+    belongs = np.zeros(len(number), bool)
+    belongs[longest] = True
+    for order in (range(longest + 1, len(number)), range(longest - 1, -1, -1)):
+        known = places[stretch == longest][-1 if order.step > 0 else 0]
+        for k in order:
+            here = places[stretch == k]
+            near, far = (here[0], here[-1]) if order.step > 0 else (here[-1], here[0])
+            if np.linalg.norm(near - known) <= tolerance_px:
+                belongs[k], known = True, far
+    return belongs[stretch]

@@ -131,3 +131,23 @@ def test_short_series(n):
     track = track_beam(np.tile((61.0, 72.0), (n, 1)), NOMINAL)
     assert_allclose(track.centres_px, np.tile((61.0, 72.0), (n, 1)))
     assert track.seen.all()
+
+
+def test_a_spot_that_stands_in_for_a_hidden_beam_is_no_beam():
+    """For thirty frames the beam is behind the cross and a strong spot 40 px away is found."""
+    true = np.stack([np.linspace(250, 253, 100), np.linspace(260, 258, 100)], axis=1)
+    measured = true.copy()
+    measured[35:65] += (30, -25)
+    track = track_beam(measured, (258.0, 258.0))
+    np.testing.assert_allclose(track.centres_px, true, atol=0.1)
+    assert not track.seen[35:65].any()
+    assert track.seen[:35].all()
+    # at an end there is nothing to interpolate to: the last place stays
+    measured = true.copy()
+    measured[80:] += (0, 45)
+    track = track_beam(measured, (258.0, 258.0))
+    np.testing.assert_allclose(track.centres_px, true, atol=1.0)
+    # a beam that steps by less than the tolerance is followed
+    measured = true + np.where(np.arange(100) > 50, 5.0, 0.0)[:, None] * (0.6, 0.8)
+    track = track_beam(measured, (258.0, 258.0))
+    assert track.seen.all()
