@@ -301,7 +301,8 @@ def drive(instrument_yaml: str, session_yaml: str, calibrations_yaml: str, folde
         print("driving", flush=True)
         for one in crystals(hunt, lambda what, k, n: print(what, flush=True)):
             print(one.status, one.reason, flush=True)
-    print("ended", flush=True)
+    reasons = [f"{one.status} {one.reason}" for one in hunt.acquisition().crystals]
+    print(f"ended: {reasons}", flush=True)
 
 
 class Server:
@@ -377,7 +378,7 @@ def _one_crystal(twin: Twin) -> SessionConfig:
     place_um = p.centre_um[good[np.argmin(np.hypot(*p.centre_um[good, :2].T))]]
     x, y = (float(v) for v in twin.truth.stage_um(place_um))
     rotation = short_session().rotation.model_copy(
-        update={"range_deg": (-40.0, 40.0), "speed_deg_per_s": 2.5}
+        update={"range_deg": (-40.0, 40.0), "speed_deg_per_s": 2.5, "positioning_deg_per_s": 2.5}
     )
     return short_session(
         area=Box(x_um=(x - 2, x + 2), y_um=(y - 2, y + 2)),
@@ -443,6 +444,8 @@ def _kill(
         process.wait()
     lines = [one for one in log.read_text().split("\n") if one]
     what = "ended" if ended else lines[-1].partition(": ")[2] or lines[-1]
+    if ended:
+        judged.ending.append(f"it had ended before: {lines[-1]}")
     judged.line = f"(beam {'off' if before['blanked'] else 'on'}, stage " + (
         "moving)" if before["moving"] else "still)"
     )
