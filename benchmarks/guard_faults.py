@@ -377,8 +377,16 @@ def _one_crystal(twin: Twin) -> SessionConfig:
     good = np.flatnonzero(p.isolated & (p.phase >= 0) & ~p.faint & (abs(p.area_um2 - 0.5) < 0.3))
     place_um = p.centre_um[good[np.argmin(np.hypot(*p.centre_um[good, :2].T))]]
     x, y = (float(v) for v in twin.truth.stage_um(place_um))
-    rotation = short_session().rotation.model_copy(
-        update={"range_deg": (-40.0, 40.0), "speed_deg_per_s": 2.5, "positioning_deg_per_s": 2.5}
+    rotation = short_session().rotation
+    # at this speed of the clock a call by TCP takes half a second
+    late = rotation.abort.model_copy(update={"off_line_deg": 10.0})
+    rotation = rotation.model_copy(
+        update={
+            "range_deg": (-40.0, 40.0),
+            "speed_deg_per_s": 2.5,
+            "positioning_deg_per_s": 2.5,
+            "abort": late,
+        }
     )
     return short_session(
         area=Box(x_um=(x - 2, x + 2), y_um=(y - 2, y + 2)),
