@@ -31,6 +31,7 @@ from ewaldflow.hardware.calibrate_deflectors import DeflectorCalibration, calibr
 from ewaldflow.hardware.guard import guarded
 from ewaldflow.hardware.instamatic.tools.environment import find, make, tem_server
 from ewaldflow.hardware.lab import Lab, open_lab
+from ewaldflow.hardware.moves import move
 from ewaldflow.hardware.serialred.acquire import begin, crystals
 from ewaldflow.hardware.simulated import door
 from ewaldflow.hardware.simulated.calibrated import true_calibrations
@@ -167,6 +168,8 @@ def session_at(twin: Twin, instrument: Path, half_range_deg: float) -> SessionCo
 def calibrated(lab: Lab, session: SessionConfig, twin: Twin, *, measure: bool) -> CalibrationSet:
     """The twin's true calibrations, or measured through the servers."""
     if measure:
+        x_um, y_um = (0.5 * (low + high) for low, high in (session.area.x_um, session.area.y_um))
+        move(lab.microscope.stage, lab.clock, x_um=x_um, y_um=y_um)
         settings = DeflectorCalibration(
             magnification=session.imaging.magnification,
             camera_length_mm=session.diffraction.camera_length_mm,
@@ -264,7 +267,8 @@ def judge(table: Table, kind: str, got: Collected, half_range_deg: float, folder
         table.fail(f"{kind}: a whole series", got.done.ended or "none")
         return
     one = taken[0]
-    assert one.alpha_start_deg is not None and one.alpha_end_deg is not None
+    assert one.alpha_start_deg is not None
+    assert one.alpha_end_deg is not None
     reached = abs(one.alpha_end_deg - one.alpha_start_deg)
     table.check(f"{kind}: range in frames, deg", reached, at_least=2 * half_range_deg - ENDS_DEG)
     try:
@@ -285,7 +289,10 @@ def _judge_reduction(
         return
     lattice = reduction.lattices[0]
     table.check(f"{kind}: indexed", lattice.indexed_fraction, at_least=0.8)
-    table.tell(f"{kind}: cell", f"{lattice.bravais} {lattice.cell}")
+    table.tell(
+        f"{kind}: cell",
+        " ".join([lattice.bravais, *(f"{value:.2f}" for value in lattice.cell)]),
+    )
     axes = np.sort(list(lattice.cell)[:3]) / np.sort(truth[:3]) - 1
     table.check(f"{kind}: cell axes off, %", 100 * float(np.abs(axes).max()), at_most=1.0)
     # without the lattice's constraints, which make these angles right by themselves

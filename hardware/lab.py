@@ -94,12 +94,12 @@ def open_lab(name_or_path: str | Path, **simulation: Any) -> Lab:
         asked = {**control.microscope.options, **control.camera.options}
         microscope, camera, clock = open_replay(_checked(ReplayOptions, asked, source))
         return Lab(source, instrument, control, microscope, camera, clock, False)
-    clock = clock_of(control)
-    microscope = open_microscope(instrument, control, clock)
+    their_clock = clock_of(control)
+    microscope = open_microscope(instrument, control, their_clock)
     try:
         module = _module(control.camera, CAMERAS, source)
         model = getattr(module, "CameraOptions", None) or module.Options
-        camera = module.open_camera(_checked(model, control.camera.options, source), clock)
+        camera = module.open_camera(_checked(model, control.camera.options, source), their_clock)
     except BaseException:
         microscope.release()
         raise
@@ -112,7 +112,7 @@ def open_lab(name_or_path: str | Path, **simulation: Any) -> Lab:
             f"{camera.shape}, which the camera {camera.name} states",
             "mend the YAML",
         )
-    return Lab(source, instrument, control, microscope, camera, clock, True)
+    return Lab(source, instrument, control, microscope, camera, their_clock, True)
 
 
 def clock_of(control: Control) -> Clock:

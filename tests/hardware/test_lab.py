@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from ewaldflow.hardware.clock import WallClock
 from ewaldflow.hardware.config import StageLimits, load_control
 from ewaldflow.hardware.errors import LimitExceeded
-from ewaldflow.hardware.lab import open_lab
+from ewaldflow.hardware.lab import clock_of, open_lab
 from ewaldflow.hardware.protocols import StagePosition
 from ewaldflow.lib.errors import UserError
 
@@ -96,3 +98,16 @@ def test_every_instrument_that_can_be_driven_is_valid() -> None:
     instrument, found = load_control("twin")
     assert instrument.name == "twin"
     assert found.um_per_px[2500] == pytest.approx(0.01155)
+
+
+def test_servers_of_the_twin_may_run_in_their_own_time(tmp_path: Path) -> None:
+    _, usual = load_control(write(tmp_path, control()))
+    assert isinstance(clock_of(usual), WallClock)
+    _, fast = load_control(write(tmp_path, control(clock_speed=1000.0)))
+    clock = clock_of(fast)
+    began, wall = clock.now(), time.monotonic()
+    clock.sleep(20.0)
+    assert clock.now() - began >= 20.0
+    assert time.monotonic() - wall < 5.0
+    with pytest.raises(UserError, match="clock_speed"):
+        load_control(write(tmp_path, control(clock_speed=0)))

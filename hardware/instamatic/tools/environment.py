@@ -33,9 +33,13 @@ def make(folder: Path = DEFAULT) -> Path:
     """Make the environment, in a minute or two; gives its python. Does nothing if it is there."""
     python = _python_of(folder)
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, INSTAMATIC], check=True)
+        try:
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, INSTAMATIC], check=True)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # half of one would pass for a whole one
+            raise
     return python
 
 
