@@ -220,6 +220,7 @@ def collect(kind: str, python: Path, folder: Path, half_range_deg: float, given:
             began = time.monotonic()
             with guarded(open_lab(instrument)) as lab:
                 known = calibrated(lab, session, twin, measure=given.calibrate)
+                fed.frames = 0
                 hunt = begin(lab, session, known, folder / "raw")
                 for one in crystals(hunt, lambda what, k, n: say(f"  {what}")):
                     say(f"  {one.name}: {one.status}, {one.reason}")
