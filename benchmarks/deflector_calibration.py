@@ -188,7 +188,7 @@ def on_the_twin(table: Table, seeds: range) -> None:
         say(f"seed {seed}: " + ", ".join(f"{k[0]} {k[1]} {v[-1]:.2f} %" for k, v in errors.items()))
     for (actuator, condition), values in errors.items():
         table.check(
-            f"twin: {actuator}, {condition}: worst error, % of norm (median {np.median(values):.2f})",
+            f"twin: {actuator}, {condition}: worst error, % (median {np.median(values):.2f})",
             float(np.max(values)), at_most=0.5,
         )  # fmt: skip
     table.tell("twin: instrument time for all eight", f"{np.median(clock):.0f} s")
