@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -127,6 +128,10 @@ class MerlinStandIn:
 
     def _command(self, name: str) -> None:
         if name == "STARTACQUISITION":
+            # a client that just connected waits in the kernel until the other thread takes it
+            while select.select([self._servers[1]], [], [], 0)[0]:
+                time.sleep(0.001)
+            time.sleep(0.002)
             with self._lock:
                 self._acquisition += 1
                 self._number, self._running = 0, True
