@@ -27,8 +27,9 @@ from .protocols import DeflectorName, Microscope
 
 Floats = NDArray[np.float64]
 
-# A displacement of the pattern below this is noise; it is not followed.
-STILL_PX = 0.4
+# A displacement of the pattern below the first is noise, beyond the second a reflection taken for
+# the beam: neither is followed.
+STILL_PX, BLUNDER_PX = 0.4, 3.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class BeamFollower:
         if self.descan is None:
             return
         descan, off = self.descan.pattern_seen(at_px)
-        if self.descan.pattern_px is None or np.hypot(*off) > STILL_PX:
+        if self.descan.pattern_px is None or STILL_PX < np.hypot(*off) < BLUNDER_PX:
             self.descan = descan
             self._set_pair()
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import uniform_filter
@@ -63,14 +64,72 @@ def pattern_centre(frame: Image, expected_px: ArrayLike | None = None) -> Floats
         wide = uniform_filter(total, 3, mode="constant")
         place = np.array(np.unravel_index(int(np.argmax(wide)), wide.shape), float)
         expected_px = place * BLOCK_PX + (BLOCK_PX - 1) / 2
+        row, column, _ = centroid_above(image, everything, *expected_px, HALF_PX, FRACTION)
+        expected_px = (row, column)
     row, column = (float(v) for v in np.asarray(expected_px, float))
-    top = 0.0
-    for _ in range(5):
+    for _ in range(6):
+        if not np.isfinite(row + column):
+            return None
         before = row, column
-        row, column, top = centroid_above(image, everything, row, column, HALF_PX, FRACTION)
-        if not top > 0 or np.hypot(row - before[0], column - before[1]) < 0.01:
+        row, column = _blob_centre(image, row, column, HALF_PX, FRACTION)
+        if np.hypot(row - before[0], column - before[1]) < 0.01:
             break
-    return np.array([row, column]) if top > 0 else None
+    return np.array([row, column]) if np.isfinite(row + column) else None
+
+
+@numba.njit(cache=True, nogil=True)
+def _blob_centre(
+    image: NDArray[np.float32], row: float, column: float, half: int, fraction: float
+) -> tuple[float, float]:
+    """Centroid of the bright pixels that hang together with those at (row, column); else NaN.
+
+    Heights count up to the median about (row, column): where wide pixels of a cross share their
+    counts the beam is lower than a reflection beside it, and must not be outweighed by it.
+    """
+    rows, columns = image.shape
+    i0, j0 = round(row), round(column)
+    if i0 < half + 1 or j0 < half + 1 or i0 >= rows - half - 1 or j0 >= columns - half - 1:
+        return np.nan, np.nan
+    size = 2 * half + 1
+    smooth = np.zeros((size, size))
+    for u in range(size):
+        for v in range(size):
+            total = 0.0
+            for i in range(i0 - half + u - 1, i0 - half + u + 2):
+                for j in range(j0 - half + v - 1, j0 - half + v + 2):
+                    total += image[i, j]
+            smooth[u, v] = total / 9
+    near = smooth[half - 2 : half + 3, half - 2 : half + 3]
+    cap = np.median(near)
+    # begin at the highest place nearby, for the start may lie beside the beam
+    a, b = half, half
+    for u in range(half - 4, half + 5):
+        for v in range(half - 4, half + 5):
+            if smooth[u, v] > smooth[a, b]:
+                a, b = u, v
+    if cap < fraction * smooth[a, b]:
+        cap = smooth[a, b]
+    if cap <= 0:
+        return np.nan, np.nan
+    limit = fraction * cap
+    taken = np.zeros((size, size), np.bool_)
+    stack = [(a, b)]
+    taken[a, b] = True
+    weight, sum_row, sum_column = 0.0, 0.0, 0.0
+    while stack:
+        u, v = stack.pop()
+        w = min(smooth[u, v], cap) - limit
+        weight += w
+        sum_row += w * (i0 - half + u)
+        sum_column += w * (j0 - half + v)
+        for du, dv in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            x, y = u + du, v + dv
+            if 0 <= x < size and 0 <= y < size and not taken[x, y] and smooth[x, y] > limit:
+                taken[x, y] = True
+                stack.append((x, y))
+    if weight <= 0:
+        return np.nan, np.nan
+    return sum_row / weight, sum_column / weight
 
 
 def pattern_centres(frames: Sequence[Image], tolerance_px: float = TOLERANCE_PX) -> PatternCentres:

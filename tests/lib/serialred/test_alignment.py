@@ -30,6 +30,18 @@ def test_a_higher_reflection_is_not_the_beam():
     assert pattern_centre(sharp) == pytest.approx((64, 64), abs=0.2)
 
 
+def test_a_reflection_beside_a_beam_on_the_cross_does_not_draw_the_centre():
+    # wide pixels share their counts among three: the beam on them looks lower than it is
+    beside = [((64.0, 74.0), 6000.0)]
+    counts = frame((64.0, 64.0), peak=9000.0, spots=beside)
+    counts[60:69, 60:69] //= 3
+    assert pattern_centre(counts, (64.5, 63.0)) == pytest.approx((64, 64), abs=0.6)
+
+
+def test_a_beam_at_the_edge_of_the_camera_has_no_centre():
+    assert pattern_centre(frame((3.0, 64.0))) is None
+
+
 def test_an_empty_frame_has_no_centre():
     assert pattern_centre(np.zeros(SHAPE, np.uint16)) is None
 
