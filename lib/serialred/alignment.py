@@ -22,7 +22,7 @@ from .disc import add_blocks
 Floats = NDArray[np.float64]
 Image = NDArray[Any]
 
-HALF_PX, FRACTION, BLOCK_PX = 10, 0.35, 8
+HALF_PX, FRACTION, BLOB_FRACTION, BLOCK_PX = 10, 0.35, 0.5, 8
 # A centre farther than this from its neighbours' median is a reflection, not the beam.
 TOLERANCE_PX = 6.0
 
@@ -63,15 +63,17 @@ def pattern_centre(frame: Image, expected_px: ArrayLike | None = None) -> Floats
         total, _ = add_blocks(image, everything, BLOCK_PX, 0, 0, n, m)
         wide = uniform_filter(total, 3, mode="constant")
         place = np.array(np.unravel_index(int(np.argmax(wide)), wide.shape), float)
-        expected_px = place * BLOCK_PX + (BLOCK_PX - 1) / 2
-        row, column, _ = centroid_above(image, everything, *expected_px, HALF_PX, FRACTION)
+        at = place * BLOCK_PX + (BLOCK_PX - 1) / 2
+        row, column, _ = centroid_above(
+            image, everything, float(at[0]), float(at[1]), HALF_PX, FRACTION
+        )
         expected_px = (row, column)
     row, column = (float(v) for v in np.asarray(expected_px, float))
     for _ in range(6):
         if not np.isfinite(row + column):
             return None
         before = row, column
-        row, column = _blob_centre(image, row, column, HALF_PX, FRACTION)
+        row, column = _blob_centre(image, row, column, HALF_PX, BLOB_FRACTION)
         if np.hypot(row - before[0], column - before[1]) < 0.01:
             break
     return np.array([row, column]) if np.isfinite(row + column) else None
