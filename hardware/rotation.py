@@ -304,10 +304,12 @@ class _Rotation:
             sighting, verdict = self._search(number, self.beam, sighting)
         w = self.watched
         dark = sighting.disc is None
+        # uneven light of the beam passes for a pale crystal, but never convincingly
+        seen = sighting.found and sighting.confidence >= self.settings.robust.least_confidence
         self.watched = replace(
             w,
             dark=w.dark + 1 if dark else 0,
-            lost=0 if dark else w.lost + 1 if not sighting.found else 0,
+            lost=0 if dark or seen else w.lost + 1,
         )
         pace = self.pace.after(sighting, verdict)
         if pace.every != self.pace.every or pace.why != self.pace.why:

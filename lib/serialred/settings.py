@@ -78,7 +78,8 @@ class AbortSettings(_Strict):
     variance_ratio : bounds of the variance over that of the reference.
     blank_variance : of an area without crystal, counts^2; less means that the crystal is gone.
     deflector_margin : of a deflector's range, kept free at both ends (the thesis: 5000 of 65536).
-    lost_images : tracking images in a row without the crystal.
+    lost_images : tracking images in a row without the crystal, or with less confidence than
+        `robust.least_confidence`.
     dark_images : tracking images in a row without the disc.
     longest_s : time of the whole rotation.
     off_line_deg : read-out of the stage off its line of constant speed: it is hung or stalls.

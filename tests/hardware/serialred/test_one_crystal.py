@@ -153,6 +153,16 @@ def test_a_crystal_that_jumps_is_followed(bench: Make) -> None:
     assert max(offsets) > 3 * offsets[-1]
 
 
+def test_a_crystal_that_jumps_out_of_the_beam_ends_its_series(bench: Make) -> None:
+    """What is left in the beam is film, whose uneven light must not pass for the crystal."""
+    one = bench(session=QUICK)
+    jump(one, 4, 6.0)
+    outcome = taken(one)
+    assert outcome.status == "short"
+    assert "crystal lost" in outcome.reason
+    one.assert_safe()
+
+
 def test_a_series_that_the_camera_breaks_off_is_kept(bench: Make) -> None:
     one = bench(session=QUICK)
     one.twin.faults.add(fault("camera_timeout", one, 12), 0.0)
