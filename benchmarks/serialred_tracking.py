@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ewaldflow.hardware.calibrate_deflectors import calibrate_deflectors
 from ewaldflow.hardware.moves import move
 from ewaldflow.hardware.protocols import Exposure
-from ewaldflow.hardware.rotation import RotationRecord, collect_rotation
+from ewaldflow.hardware.serialred.rotation import RotationRecord, collect_rotation
 from ewaldflow.hardware.simulated.twin import Twin, TwinOptions, open_twin
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.instrument import load_instrument

@@ -8,7 +8,7 @@ from typing import Any
 from ...lib.serialred.record import TRACKING, SeriesFolder
 from ..guard.state import read_state
 from ..protocols import Exposure
-from ..rotation import RotationRecord, collect_rotation
+from .rotation import RotationRecord, collect_rotation
 from .station import Station
 
 

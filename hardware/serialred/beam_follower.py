@@ -9,21 +9,21 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lib.serialred.abort import Abort, near_limit
-from ..lib.serialred.calibration import CalibrationSet, Fitness, refuse_if_unfit
-from ..lib.serialred.descan import Descan, DescanSolve
-from ..lib.serialred.disc import Disc
-from ..lib.serialred.settings import RotationSettings
-from ..lib.serialred.shadow import Sighting
-from ..lib.serialred.tracking import (
+from ...lib.serialred.abort import Abort, near_limit
+from ...lib.serialred.calibration import CalibrationSet, Fitness, refuse_if_unfit
+from ...lib.serialred.descan import Descan, DescanSolve
+from ...lib.serialred.disc import Disc
+from ...lib.serialred.settings import RotationSettings
+from ...lib.serialred.shadow import Sighting
+from ...lib.serialred.tracking import (
     Observation,
     Tracker,
     Verdict,
     new_tracker,
     specimen_um_per_unit,
 )
-from .errors import LimitExceeded
-from .protocols import DeflectorName, Microscope
+from ..errors import LimitExceeded
+from ..protocols import DeflectorName, Microscope
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class BeamFollower:
     Parameters
     ----------
     microscope : as it is at the start of the rotation.
-    calibrations : see `hardware.rotation.collect_rotation`.
+    calibrations : see `hardware.serialred.rotation.collect_rotation`.
 
     Raises
     ------

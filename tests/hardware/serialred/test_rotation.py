@@ -16,7 +16,7 @@ import pytest
 from ewaldflow.hardware.errors import ConnectionLost, Unsupported
 from ewaldflow.hardware.moves import move
 from ewaldflow.hardware.protocols import Capability
-from ewaldflow.hardware.rotation import collect_rotation
+from ewaldflow.hardware.serialred.rotation import collect_rotation
 from ewaldflow.hardware.simulated.twin import TwinOptions, open_twin
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.instrument import load_instrument

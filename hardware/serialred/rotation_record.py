@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..lib.serialred.abort import Abort
-from .protocols import Exposure
+from ...lib.serialred.abort import Abort
+from ..protocols import Exposure
 
 
 class Sink(Protocol):

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lib.serialred.abort import Abort, Watched, first_abort
-from ..lib.serialred.alignment import pattern_centre
-from ..lib.serialred.alpha_line import AlphaLine
-from ..lib.serialred.calibration import USUAL_FITNESS, CalibrationSet, Fitness
-from ..lib.serialred.settings import RotationSettings
-from ..lib.serialred.shadow import Sighting, sight_crystal
-from ..lib.serialred.thesis import sight_crystal_as_published
-from ..lib.serialred.tracking import Pace, Verdict, new_tracker, search_places
+from ...lib.serialred.abort import Abort, Watched, first_abort
+from ...lib.serialred.alignment import pattern_centre
+from ...lib.serialred.alpha_line import AlphaLine
+from ...lib.serialred.calibration import USUAL_FITNESS, CalibrationSet, Fitness
+from ...lib.serialred.settings import RotationSettings
+from ...lib.serialred.shadow import Sighting, sight_crystal
+from ...lib.serialred.thesis import sight_crystal_as_published
+from ...lib.serialred.tracking import Pace, Verdict, new_tracker, search_places
+from ..errors import Unsupported
+from ..moves import wait_until_still
+from ..protocols import Camera, Capability, Clock, Microscope
 from .beam_follower import BeamFollower, SeriesStopped
-from .errors import Unsupported
-from .moves import wait_until_still
-from .protocols import Camera, Capability, Clock, Microscope
 from .rotation_record import FrameAngles, RotationRecord, Sink
 
 __all__ = ["FrameAngles", "RotationRecord", "Sink", "collect_rotation"]
