@@ -22,7 +22,9 @@ from .disc import add_blocks
 Floats = NDArray[np.float64]
 Image = NDArray[Any]
 
-HALF_PX, FRACTION, BLOB_FRACTION, BLOCK_PX = 10, 0.35, 0.5, 8
+# The first look; then the beam's own blob, in a window that low-order reflections are outside.
+HALF_PX, FRACTION, BLOCK_PX = 10, 0.35, 8
+BLOB_HALF_PX, BLOB_FRACTION = 7, 0.25
 # A centre farther than this from its neighbours' median is a reflection, not the beam.
 TOLERANCE_PX = 6.0
 
@@ -73,9 +75,11 @@ def pattern_centre(frame: Image, expected_px: ArrayLike | None = None) -> Floats
         if not np.isfinite(row + column):
             return None
         before = row, column
-        row, column = _blob_centre(image, row, column, HALF_PX, BLOB_FRACTION)
+        row, column = _blob_centre(image, row, column, HALF_PX, 0.5)
         if np.hypot(row - before[0], column - before[1]) < 0.01:
             break
+    # once more with its wings, which tell more where its top is saturated or on wide pixels
+    row, column = _blob_centre(image, row, column, BLOB_HALF_PX, BLOB_FRACTION)
     return np.array([row, column]) if np.isfinite(row + column) else None
 
 
@@ -89,6 +93,8 @@ def _blob_centre(
     counts the beam is lower than a reflection beside it, and must not be outweighed by it.
     """
     rows, columns = image.shape
+    if not np.isfinite(row + column):
+        return np.nan, np.nan
     i0, j0 = round(row), round(column)
     if i0 < half + 1 or j0 < half + 1 or i0 >= rows - half - 1 or j0 >= columns - half - 1:
         return np.nan, np.nan
