@@ -107,7 +107,7 @@ def _blob_centre(
                 for j in range(j0 - half + v - 1, j0 - half + v + 2):
                     total += image[i, j]
             smooth[u, v] = total / 9
-    near = smooth[half - 2 : half + 3, half - 2 : half + 3]
+    near = smooth[half - 3 : half + 4, half - 3 : half + 4]
     cap = np.median(near)
     # begin at the highest place nearby, for the start may lie beside the beam
     a, b = half, half
