@@ -190,7 +190,7 @@ def _fit_edge(image: Image, valid: NDArray[np.bool_], centre: Floats, radius: fl
     inside, level, background, noise = _levels(profiles, numbers, radius / size, width)
     if not (level - background > 6 * noise and level > 1.5 * background):
         return None
-    own = np.clip(np.nan_to_num(inside), DARKEST * level, level)
+    own = np.minimum(np.fmax(inside, DARKEST * level), level)
     edges = _edges(profiles, numbers, NEAR * radius / size, width, 0.5 * (own + background))
     solution, kept, scatter = _fit_ellipse(edges, max(1.5 * width, 0.04 * radius / size), width)
     if kept < FEWEST_SECTORS * SECTORS or not solution[0] > 0:
