@@ -52,6 +52,7 @@ class MerlinStandIn:
         self._servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
         self.command_port, self.data_port = (one.getsockname()[1] for one in self._servers)
         self._data: socket.socket | None = None
+        self._taking = threading.Lock()
         self._commands: socket.socket | None = None
         self._lock = threading.Lock()
         self._in_turn = threading.Lock()  # one data stream: what comes late comes first
@@ -85,9 +86,16 @@ class MerlinStandIn:
     def _serve_data(self, server: socket.socket) -> None:
         while True:
             try:
-                self._data = server.accept()[0]
-            except OSError:
+                select.select([server], [], [], 0.05)
+                self._take_who_waits()
+            except (OSError, ValueError):
                 return
+
+    def _take_who_waits(self) -> None:
+        """The last client that connected for data, who waits in the kernel until then."""
+        with self._taking:
+            while select.select([self._servers[1]], [], [], 0)[0]:
+                self._data = self._servers[1].accept()[0]
 
     def _serve_commands(self, server: socket.socket) -> None:
         while True:
@@ -128,10 +136,7 @@ class MerlinStandIn:
 
     def _command(self, name: str) -> None:
         if name == "STARTACQUISITION":
-            # a client that just connected waits in the kernel until the other thread takes it
-            while select.select([self._servers[1]], [], [], 0)[0]:
-                time.sleep(0.001)
-            time.sleep(0.002)
+            self._take_who_waits()
             with self._lock:
                 self._acquisition += 1
                 self._number, self._running = 0, True
@@ -154,7 +159,9 @@ class MerlinStandIn:
         for _ in range(int(self.variables["NUMFRAMESTOACQUIRE"])):
             if not self._frame(acquisition):
                 return
-        self._running = False
+        with self._lock:
+            if acquisition == self._acquisition:  # else another one runs by now
+                self._running = False
 
     def _frame(self, acquisition: int) -> bool:
         """Expose and send one frame; False if the acquisition is over."""
