@@ -52,5 +52,5 @@ $(MADE): pyproject.toml constraints.txt
 	  $$found -m venv $(VENV) 2>/dev/null || { $$found -m venv --clear --without-pip $(VENV) \
 	    && $$found -m pip --python $(PY) install --quiet pip; }; \
 	fi
-	$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,all]'
 	@touch $@

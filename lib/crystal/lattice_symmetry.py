@@ -102,6 +102,23 @@ def candidate_operators(candidate: LatticeCandidate | str) -> Integers:
     return np.round(np.linalg.inv(_rotations(symbol))).astype(np.int64).transpose(0, 2, 1)
 
 
+def bravais_of_space_group(number: int) -> str:
+    """Lattice type of a space group in its standard setting.
+
+    Raises
+    ------
+    ValueError : for a number outside 1 to 230, or one whose standard setting is A-centred (38 to
+        41), which is none of the settings used here.
+    """
+    group = gemmi.find_spacegroup_by_number(number)
+    if group is None or group.centring_type() == "A":
+        raise ValueError(f"space group: found {number}, expected 1 to 230 but not 38 to 41")
+    system = group.crystal_system_str()
+    letter = {"triclinic": "a", "monoclinic": "m", "orthorhombic": "o", "tetragonal": "t",
+              "trigonal": "h", "hexagonal": "h", "cubic": "c"}[system]  # fmt: skip
+    return letter + group.centring_type()
+
+
 def strain_basis(candidate: LatticeCandidate | str) -> Floats:
     """The strains that keep the lattice symmetry, orthonormal: (k, 3, 3) float.
 

@@ -193,7 +193,8 @@ class XdsObservations:
     misfit : (n,) bool, True where the file had a negative sigma.
     row, column : (n,) px, pixel centres at integers from 0.
     frame_number : (n,) float, an integer is the middle of the frame with that number.
-    cell, space_group_number, wavelength_A, axis : from the header.
+    cell, space_group_number, wavelength_A, axis, oscillation_deg : from the header; the last is
+        NaN where it is not stated, as XSCALE does.
     friedel : what the header says of Friedel's law.
     """
 
@@ -208,6 +209,7 @@ class XdsObservations:
     space_group_number: int
     wavelength_A: float
     axis: tuple[float, float, float]
+    oscillation_deg: float
     friedel: bool
 
 
@@ -241,5 +243,17 @@ def read_xds_ascii(path: str | Path) -> XdsObservations:
         space_group_number=int(file.spacegroup_number),
         wavelength_A=float(file.wavelength),
         axis=(x, y, z),
+        oscillation_deg=_oscillation_deg(Path(path)),
         friedel=file.friedels_law == "T",
     )
+
+
+def _oscillation_deg(path: Path) -> float:
+    # gemmi leaves this line of the header out
+    with path.open(encoding="latin-1") as lines:
+        for line in lines:
+            if line.startswith("!OSCILLATION_RANGE="):
+                return float(line.split("=")[1].split()[0])
+            if not line.startswith("!"):
+                break
+    return float("nan")

@@ -1,0 +1,1 @@
+"""Many crystals of one phase: indexing ambiguity, clusters, scaling, merging, statistics."""

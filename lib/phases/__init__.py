@@ -1,0 +1,1 @@
+"""Which series are the same phase: cells compared, clustered, kept in cells.yaml."""

@@ -1,0 +1,1 @@
+"""The programs that reduce a series, behind one protocol."""

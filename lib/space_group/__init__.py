@@ -1,0 +1,1 @@
+"""Laue class, systematic absences and a ranked list of space groups."""

@@ -1,0 +1,1 @@
+"""From merged reflections to a structure: hand-over files, charge flipping, refinement."""

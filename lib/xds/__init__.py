@@ -1,0 +1,1 @@
+"""Files of XDS, XSCALE, XDSCONV and POINTLESS, read into types."""
