@@ -9,14 +9,14 @@ import typer
 from typer.exceptions import TyperException
 
 from ..lib.errors import UserError
-from . import acquire, artefacts, convert, instruments, process
+from . import acquire, artefacts, convert, instruments, reduce
 
 _EPILOG = """
 **A first look**
 
 - `ewaldflow demo` runs a whole session on a simulated microscope, from the grid to cells
-- `ewaldflow process crystal_*/` processes every folder of frames given
-- `ewaldflow process DIR --instrument NAME` adds what the headers do not say
+- `ewaldflow reduce crystal_*/` reduces every folder of frames given
+- `ewaldflow reduce DIR --instrument NAME` adds what the headers do not say
 
 Results lie below `runs/`, or wherever `--store` says. Nothing there is ever overwritten, and a
 stage that is finished is not run again.
@@ -38,7 +38,7 @@ def _about() -> None:
     """Electron diffraction, from the microscope to **unit cells and integrated intensities**.
 
     Ewaldflow collects rotation series crystal by crystal, alone (`acquire`). It reads them from
-    any camera's files (SMV, TIFF, MRC, CBF; `process`), finds the lattice,
+    any camera's files (SMV, TIFF, MRC, CBF; `reduce`), finds the lattice,
     integrates the reflections and writes XDS_ASCII files and a report. Every result is kept
     with what it was made from, down to the raw frames.
     """
@@ -46,7 +46,7 @@ def _about() -> None:
 
 app.command("acquire")(acquire.acquire)
 app.command("calibrate-deflectors")(acquire.calibrate_deflectors)
-app.command("process")(process.process)
+app.command("reduce")(reduce.reduce)
 app.command("demo")(acquire.demo)
 app.command("convert")(convert.convert)
 app.command("instruments")(instruments.instruments)

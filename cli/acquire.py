@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .output import acquisition_progress, console, outcome_table, table
-from .process import STORE, Store, prepare, shown
+from .reduce import STORE, Store, prepare, shown
 
 Session = Annotated[
     str, typer.Argument(metavar="SESSION", help="Name in configs/sessions, or a YAML file.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +12,10 @@ import typer
 if TYPE_CHECKING:
     from ..lib.instrument import SeriesOverrides
     from ..lib.reduction.config import ReductionConfig
+
+    Overrides = SeriesOverrides
+else:
+    Overrides = Any  # evaluated when a command is made; the real one takes long to import
 
 _PANEL = "What the files say wrongly or not at all"
 
@@ -22,31 +28,98 @@ Instrument = Annotated[
     str | None,
     _stated("--instrument", "NAME|FILE", "Instrument, see `ewaldflow instruments`."),
 ]
-Wavelength = Annotated[float | None, _stated("--wavelength", "Å", "Electron wavelength.")]
-Voltage = Annotated[float | None, _stated("--voltage", "kV", "Or the accelerating voltage.")]
-Distance = Annotated[float | None, _stated("--distance", "mm", "Effective camera length.")]
-PixelSize = Annotated[float | None, _stated("--pixel-size", "mm", "Edge of a detector pixel.")]
-Scale = Annotated[float | None, _stated("--scale", "1/Å", "Or reciprocal-space size of a pixel.")]
-BeamCentre = Annotated[
-    tuple[float, float] | None,
-    _stated("--beam-centre", "ROW COLUMN", "Direct beam in px; pixel centres count from 0."),
-]
-Axis = Annotated[
-    tuple[float, float, float] | None,
-    _stated("--axis", "X Y Z", "Rotation axis; x along columns, y along rows, z with the beam."),
-]
-Start = Annotated[
-    float | None, _stated("--start", "°", "Goniometer angle where the first frame starts.")
-]
-Osc = Annotated[float | None, _stated("--osc", "°", "Rotation per frame, signed.")]
-Gain = Annotated[float | None, _stated("--gain", "COUNTS", "Counts per electron.")]
-Pedestal = Annotated[float | None, _stated("--pedestal", "COUNTS", "Counts at zero electrons.")]
-Saturation = Annotated[
-    float | None, _stated("--saturation", "COUNTS", "Counts at which a pixel is overloaded.")
-]
-Frames = Annotated[
-    tuple[int, int] | None, _stated("--frames", "FIRST LAST", "Frame numbers to use.")
-]
+
+# Of a command, by the name of its parameter: the field of `SeriesOverrides`, and the option.
+_STATED: dict[str, tuple[str, Any]] = {
+    "wavelength": (
+        "wavelength_A",
+        Annotated[float | None, _stated("--wavelength", "Å", "Electron wavelength.")],
+    ),
+    "voltage": (
+        "voltage_kV",
+        Annotated[float | None, _stated("--voltage", "kV", "Or the accelerating voltage.")],
+    ),
+    "distance": (
+        "distance_mm",
+        Annotated[float | None, _stated("--distance", "mm", "Effective camera length.")],
+    ),
+    "scale": (
+        "per_A_per_px",
+        Annotated[float | None, _stated("--scale", "1/Å", "Or reciprocal-space size of a pixel.")],
+    ),
+    "pixel_size": (
+        "pixel_size_mm",
+        Annotated[float | None, _stated("--pixel-size", "mm", "Edge of a detector pixel.")],
+    ),
+    "beam_centre": (
+        "beam_centre_px",
+        Annotated[
+            tuple[float, float] | None,
+            _stated(
+                "--beam-centre", "ROW COLUMN", "Direct beam in px; pixel centres count from 0."
+            ),
+        ],
+    ),
+    "axis": (
+        "rotation_axis",
+        Annotated[
+            tuple[float, float, float] | None,
+            _stated(
+                "--axis", "X Y Z", "Rotation axis; x along columns, y along rows, z with the beam."
+            ),
+        ],
+    ),
+    "start": (
+        "start_deg",
+        Annotated[
+            float | None, _stated("--start", "°", "Goniometer angle where the first frame starts.")
+        ],
+    ),
+    "osc": (
+        "oscillation_deg",
+        Annotated[float | None, _stated("--osc", "°", "Rotation per frame, signed.")],
+    ),
+    "gain": ("gain", Annotated[float | None, _stated("--gain", "COUNTS", "Counts per electron.")]),
+    "pedestal": (
+        "pedestal",
+        Annotated[float | None, _stated("--pedestal", "COUNTS", "Counts at zero electrons.")],
+    ),
+    "saturation": (
+        "saturation",
+        Annotated[
+            float | None,
+            _stated("--saturation", "COUNTS", "Counts at which a pixel is overloaded."),
+        ],
+    ),
+    "frames": (
+        "frame_range",
+        Annotated[
+            tuple[int, int] | None, _stated("--frames", "FIRST LAST", "Frame numbers to use.")
+        ],
+    ),
+}
+
+
+def states_series(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command an option for each field of `SeriesOverrides`; it gets them as `overrides`."""
+    own = inspect.signature(command, eval_str=True)
+    mine = [one for one in own.parameters.values() if one.name != "overrides"]
+    stated = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+        for name, (_, option) in _STATED.items()
+    ]
+
+    def run(**given: Any) -> int:
+        values = {field: given.pop(name) for name, (field, _) in _STATED.items()}
+        return command(**given, overrides=stated_overrides(**values))
+
+    # typer reads a command's options from these three
+    run.__doc__ = command.__doc__
+    run.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*mine, *stated)]
+    )
+    run.__annotations__ = {one.name: one.annotation for one in (*mine, *stated)}
+    return run
 
 
 def stated_overrides(**values: Any) -> SeriesOverrides:

@@ -31,7 +31,7 @@ from ..tasks.acquire import (
 )
 from ..tasks.progress import tell
 from ..tasks.workers import workers
-from .process import process_series
+from .reduce import one_series
 
 # They only wait for the workers.
 _THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=64))
@@ -106,7 +106,7 @@ def acquire(
                 while (one := next_crystal(series)) is not None:
                     name, frames = f"{session.name}-{one.name}", Path(one.folder)
                     running.append(
-                        process_series.submit(
+                        one_series.submit(
                             name, frames, store, session.instrument, None, config, address
                         )
                     )

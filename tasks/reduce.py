@@ -19,7 +19,7 @@ KIND = "reduction"
 
 
 @task(task_run_name="reduce {series}", **TASK_OPTIONS)
-def reduce(
+def reduce_series(
     series: str, store: Path, config: ReductionConfig | None = None, workers: str | None = None
 ) -> str:
     """Reduce the series of an artefact with the built-in engine.
@@ -37,13 +37,13 @@ def reduce(
     XDS_ASCII.HKL, and XDS_ASCII_2.HKL and so on for further lattices.
     """
     tell(series, "reduce")
-    return carry_out(workers, reduce_artefact, series, store, config, flow_run_id())
+    return carry_out(workers, reduction_artefact, series, store, config, flow_run_id())
 
 
-def reduce_artefact(
+def reduction_artefact(
     series_ref: str, store: Path, config: ReductionConfig | None, flow_run: str | None = None
 ) -> str:
-    """What `reduce` does, without Prefect."""
+    """What `reduce_series` does, without Prefect."""
     chosen = config or ReductionConfig()
     kept = ArtefactStore(store)
     source = kept.get(series_ref)
@@ -58,7 +58,7 @@ def reduce_artefact(
     if found := kept.find(recipe):
         return found.ref
     # numba and scipy take seconds to import, and a finished stage needs neither
-    from ..lib.reduction.engine import reduce_series
+    from ..lib.reduction import engine
     from ..lib.reduction.storage import write_reduction
     from ..lib.reduction.xds_ascii import write_xds_ascii
     from ..lib.report.summary import headline
@@ -66,7 +66,7 @@ def reduce_artefact(
 
     series = read_series(source.arrays)
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
-        reduction = reduce_series(series, chosen, partial(tell, series.name))
+        reduction = engine.reduce_series(series, chosen, partial(tell, series.name))
         write_reduction(draft.arrays, reduction)
         for number, lattice in enumerate(reduction.lattices, 1):
             write_xds_ascii(

@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["process", "--help"], ["demo", "--help"], ["convert", "--help"],
+        ["reduce", "--help"], ["demo", "--help"], ["convert", "--help"],
         ["instruments", "--help"], ["artefacts", "--help"], ["artefacts", "gc", "--help"],
     ],
 )  # fmt: skip
@@ -52,12 +52,12 @@ def test_every_command_explains_itself(arguments: list[str], capsys: Capture) ->
 def test_first_page_names_the_commands_and_an_example(capsys: Capture) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    for words in ("process", "demo", "convert", "instruments", "artefacts", "ewaldflow demo"):
+    for words in ("reduce", "demo", "convert", "instruments", "artefacts", "ewaldflow demo"):
         assert words in out
 
 
-def test_process_help_gives_units(capsys: Capture) -> None:
-    main(["process", "--help"])
+def test_reduce_help_gives_units(capsys: Capture) -> None:
+    main(["reduce", "--help"])
     out = capsys.readouterr().out
     for words in ("--distance", "mm", "--wavelength", "Å", "--voltage", "kV", "--axis", "X Y Z"):
         assert words in out
@@ -66,19 +66,19 @@ def test_process_help_gives_units(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["proces"], "proces"),
-        (["process"], "DIR"),
-        (["process", "x", "--wavelength", "long"], "--wavelength"),
-        (["process", "x", "--wavelength", "-1"], "wavelength_A"),
-        (["process", "x", "--voltage", "200", "--wavelength", "0.025"], "not both"),
-        (["process", "x", "--axis", "0", "0", "0"], "not all zero"),
-        (["process", "x", "--axis", "1", "0"], "axis"),
-        (["process", "x", "--instrument", "microscop"], "microscop"),
-        (["process", "x", "--instrument", "nowhere.yaml"], "nowhere.yaml"),
-        (["process", "x", "--engine", "magic"], "magic"),
-        (["process", "x", "--d-min", "0"], "d_min_A"),
-        (["process", "x", "--config", "nowhere.yaml"], "nowhere.yaml"),
-        (["process", "x", "--workers", "0"], "workers"),
+        (["reduc"], "reduc"),
+        (["reduce"], "DIR"),
+        (["reduce", "x", "--wavelength", "long"], "--wavelength"),
+        (["reduce", "x", "--wavelength", "-1"], "wavelength_A"),
+        (["reduce", "x", "--voltage", "200", "--wavelength", "0.025"], "not both"),
+        (["reduce", "x", "--axis", "0", "0", "0"], "not all zero"),
+        (["reduce", "x", "--axis", "1", "0"], "axis"),
+        (["reduce", "x", "--instrument", "microscop"], "microscop"),
+        (["reduce", "x", "--instrument", "nowhere.yaml"], "nowhere.yaml"),
+        (["reduce", "x", "--engine", "magic"], "magic"),
+        (["reduce", "x", "--d-min", "0"], "d_min_A"),
+        (["reduce", "x", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["reduce", "x", "--workers", "0"], "workers"),
         (["convert", "nowhere", "out", "--to", "smv"], "nowhere"),
         (["convert", "nowhere", "out", "--to", "jpeg"], "jpeg"),
         (["convert", "nowhere", ".", "--to", "smv"], "new folder"),
@@ -104,7 +104,7 @@ def test_what_the_user_must_mend_is_one_line(
 
 def test_a_store_that_is_something_else_is_one_line(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "thesis.doc").touch()
-    assert main(["process", str(tmp_path), "--store", str(tmp_path)]) == 2
+    assert main(["reduce", str(tmp_path), "--store", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

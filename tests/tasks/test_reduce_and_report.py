@@ -14,7 +14,7 @@ from ewaldflow.lib.series import RotationSeries
 from ewaldflow.lib.series.storage import write_series
 from ewaldflow.lib.simulation.truth import Truth
 from ewaldflow.tasks.progress import listening, tell
-from ewaldflow.tasks.reduce import reduce_artefact
+from ewaldflow.tasks.reduce import reduction_artefact
 from ewaldflow.tasks.report import report_artefact, summarise_artefacts
 from ewaldflow.tasks.workers import carry_out, workers
 
@@ -46,7 +46,7 @@ def stored(
 
 
 def test_reduction_is_kept_with_files_and_figures(stored: Path, calls: list[Any]) -> None:
-    ref = reduce_artefact("series/demo", stored, None)
+    ref = reduction_artefact("series/demo", stored, None)
     artefact = ArtefactStore(stored).get(ref)
     assert (artefact.files / "XDS_ASCII.HKL").read_text().startswith("!FORMAT=XDS_ASCII")
     manifest = artefact.manifest
@@ -58,18 +58,18 @@ def test_reduction_is_kept_with_files_and_figures(stored: Path, calls: list[Any]
 
 def test_a_finished_stage_is_not_run_again(stored: Path, calls: list[Any]) -> None:
     config = ReductionConfig(d_min_A=0.9)
-    first = reduce_artefact("series/demo", stored, config)
-    assert reduce_artefact("series/demo", stored, config) == first
+    first = reduction_artefact("series/demo", stored, config)
+    assert reduction_artefact("series/demo", stored, config) == first
     assert len(calls) == 1
     page = report_artefact(first, stored)
     assert report_artefact(first, stored) == page
-    other = reduce_artefact("series/demo", stored, ReductionConfig(d_min_A=1.1))
+    other = reduction_artefact("series/demo", stored, ReductionConfig(d_min_A=1.1))
     assert other != first
     assert [one.d_min_A for one in calls] == [0.9, 1.1]
 
 
 def test_report_can_be_followed_to_its_inputs(stored: Path, calls: list[Any]) -> None:
-    reduction = reduce_artefact("series/demo", stored, None)
+    reduction = reduction_artefact("series/demo", stored, None)
     artefact = ArtefactStore(stored).get(report_artefact(reduction, stored))
     page = (artefact.files / "report.html").read_text(encoding="utf-8")
     series = ArtefactStore(stored).get("series/demo")
@@ -81,7 +81,7 @@ def test_report_can_be_followed_to_its_inputs(stored: Path, calls: list[Any]) ->
 
 
 def test_session_links_lead_to_the_reports(stored: Path, calls: list[Any]) -> None:
-    page = report_artefact(reduce_artefact("series/demo", stored, None), stored)
+    page = report_artefact(reduction_artefact("series/demo", stored, None), stored)
     outcomes = [
         SeriesOutcome("demo", "x/demo", report=page, reason=""),
         SeriesOutcome("lost", "x/lost", reason="x/lost: found no frames, expected some; look"),
@@ -100,7 +100,7 @@ def test_progress_reaches_listeners_and_only_while_they_listen(
 ) -> None:
     heard: list[tuple[str, str, float]] = []
     with listening(lambda *told: heard.append(told)):
-        reduce_artefact("series/demo", stored, ReductionConfig(d_min_A=1.2))
+        reduction_artefact("series/demo", stored, ReductionConfig(d_min_A=1.2))
     tell("demo", "too late")
     assert heard == [("demo", "index", 0.5)]
 

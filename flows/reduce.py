@@ -1,4 +1,4 @@
-"""process: folders of frames become cells, integrated intensities and reports."""
+"""reduce: folders of frames become cells, integrated intensities and reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..lib.reduction.config import ReductionConfig
 from ..lib.report.outcome import SeriesOutcome, headline_from
 from ..tasks.convert import convert, series_names
 from ..tasks.progress import tell
-from ..tasks.reduce import reduce
+from ..tasks.reduce import reduce_series
 from ..tasks.report import report, summarise
 from ..tasks.workers import workers
 
@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Processed:
-    """What `process` did.
+class Reduced:
+    """What `reduce` did.
 
     Attributes
     ----------
@@ -45,12 +45,12 @@ class Processed:
 
 
 @flow(
-    name="process",
-    flow_run_name="process {session}",
+    name="reduce",
+    flow_run_name="reduce {session}",
     persist_result=False,
     task_runner=_THREADS,
 )
-def process(
+def reduce(
     sources: Sequence[Path],
     store: Path,
     instrument: str | None = None,
@@ -58,8 +58,8 @@ def process(
     config: ReductionConfig | None = None,
     n_workers: int = 1,
     session: str = "session",
-) -> Processed:
-    """Process rotation series from files to reports.
+) -> Reduced:
+    """Reduce rotation series, from files to reports.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def process(
     instrument : name as in configs/instruments, or path of a YAML file.
     overrides : what the user states about the series; wins over what files say.
     config : choices of the reduction engine.
-    n_workers : series to process at once.
+    n_workers : series to reduce at once.
     session : name for this set of series.
     """
     ArtefactStore(store).create()
@@ -79,15 +79,15 @@ def process(
             for name, source in zip(names, sources, strict=True)
         ]
         if address is None:
-            outcomes = [process_series(*one) for one in each]
+            outcomes = [one_series(*one) for one in each]
         else:
-            running = [process_series.submit(*one) for one in each]
+            running = [one_series.submit(*one) for one in each]
             outcomes = [one.result() for one in running]
-    return Processed(tuple(outcomes), summarise(outcomes, store, session))
+    return Reduced(tuple(outcomes), summarise(outcomes, store, session))
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def process_series(
+def one_series(
     name: str,
     source: Path,
     store: Path,
@@ -100,7 +100,7 @@ def process_series(
     began = datetime.now(UTC)
     try:
         series = convert(name, source, store, instrument, overrides, workers)
-        reduction = reduce(series, store, config, workers)
+        reduction = reduce_series(series, store, config, workers)
         page = report(reduction, store, workers)
     except UserError as error:
         return SeriesOutcome(name, str(source), reason=str(error))

@@ -1,4 +1,4 @@
-"""ewaldflow process."""
+"""ewaldflow reduce."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import options
 from .output import console, outcome_table, progress
 
 if TYPE_CHECKING:
-    from ..flows.process import Processed
+    from ..flows.reduce import Reduced
 
 _RUN = "How it is run"
 _REDUCE = "How it is reduced"
@@ -30,7 +30,8 @@ class Engine(StrEnum):
     BUILTIN = "builtin"
 
 
-def process(
+@options.states_series
+def reduce(
     sources: Annotated[
         list[Path], typer.Argument(metavar="DIR", help="Folders of frames, or stacks.")
     ],
@@ -43,19 +44,6 @@ def process(
         str, typer.Option(metavar="NAME", help="Name of this set.", rich_help_panel=_RUN)
     ] = "session",
     instrument: options.Instrument = None,
-    wavelength: options.Wavelength = None,
-    voltage: options.Voltage = None,
-    distance: options.Distance = None,
-    scale: options.Scale = None,
-    pixel_size: options.PixelSize = None,
-    beam_centre: options.BeamCentre = None,
-    axis: options.Axis = None,
-    start: options.Start = None,
-    osc: options.Osc = None,
-    gain: options.Gain = None,
-    pedestal: options.Pedestal = None,
-    saturation: options.Saturation = None,
-    frames: options.Frames = None,
     engine: Annotated[
         Engine, typer.Option(help="Program to reduce with.", rich_help_panel=_REDUCE)
     ] = Engine.BUILTIN,
@@ -73,28 +61,24 @@ def process(
         Path | None,
         typer.Option(metavar="FILE", help="All choices, as YAML.", rich_help_panel=_REDUCE),
     ] = None,
+    *,
+    overrides: options.Overrides,
 ) -> int:
-    """Process rotation series from frames to cell, intensities and report.
+    """Reduce rotation series: from frames to phases, merged intensities and reports.
 
     Give one folder per series, such as instamatic writes them, or a stack. What the headers,
     a `cRED_log.txt` or an `XDS.INP` beside the frames do not say must
     come from the instrument or from an option; nothing is guessed.
 
-    A series that cannot be processed does not stop the others: the table at the end and the
+    A series that cannot be reduced does not stop the others: the table at the end and the
     session page say why. Exit code 1 if some failed, 2 if all did.
 
     **Examples**
 
-    - `ewaldflow process crystal_1 crystal_2 --workers 2`
-    - `ewaldflow process garnet/ --instrument jeol2100-timepix516 --osc 0.12`
-    - `ewaldflow process stack.mrc --voltage 200 --scale 0.0025 --axis 1 0 0 --osc 0.5`
+    - `ewaldflow reduce crystal_1 crystal_2 --workers 2`
+    - `ewaldflow reduce garnet/ --instrument jeol2100-timepix516 --osc 0.12`
+    - `ewaldflow reduce stack.mrc --voltage 200 --scale 0.0025 --axis 1 0 0 --osc 0.5`
     """
-    overrides = options.stated_overrides(
-        wavelength_A=wavelength, voltage_kV=voltage, distance_mm=distance, per_A_per_px=scale,
-        pixel_size_mm=pixel_size, beam_centre_px=beam_centre, rotation_axis=axis,
-        start_deg=start, oscillation_deg=osc, gain=gain, pedestal=pedestal,
-        saturation=saturation, frame_range=frames,
-    )  # fmt: skip
     chosen = options.reduction_config(config, cell=cell, d_min_A=d_min)
     if instrument is not None:
         from ..lib.instrument import load_instrument
@@ -103,7 +87,7 @@ def process(
     n_workers = min(workers, len(sources), os.cpu_count() or 1)
     prepare(store)
     with progress(len(sources)):
-        from ..flows.process import process as flow
+        from ..flows.reduce import reduce as flow
 
         done = flow(sources, store, instrument, overrides, chosen, n_workers, session)
     return _conclude(done, store)
@@ -119,7 +103,7 @@ def prepare(store: Path) -> None:
     prepare_prefect(store)
 
 
-def _conclude(done: Processed, store: Path) -> int:
+def _conclude(done: Reduced, store: Path) -> int:
     from ..lib.artefacts import ArtefactStore
     from ..tasks.report import INDEX, PAGE
 

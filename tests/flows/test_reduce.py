@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ewaldflow.flows.process import process
+from ewaldflow.flows.reduce import reduce
 from ewaldflow.lib.artefacts import ArtefactStore
 from ewaldflow.lib.formats import write_series
 from ewaldflow.lib.series import RotationSeries
@@ -20,7 +20,7 @@ def test_from_frames_to_report_and_one_bad_series_harms_no_other(
     store, frames = tmp_path / "runs", tmp_path / "crystal"
     kept = ArtefactStore(store)
     write_series(simulated[0], frames, "SMV")
-    (done,) = process([frames], store, instrument="twin").outcomes
+    (done,) = reduce([frames], store, instrument="twin").outcomes
     assert done.reason == ""
     assert done.headline is not None
     assert done.headline.n_lattices == 1
@@ -37,7 +37,7 @@ def test_from_frames_to_report_and_one_bad_series_harms_no_other(
     empty.mkdir()
     liar.mkdir()
     (liar / "frame_0001.img").write_bytes(b"this is no SMV frame" * 100)
-    again = process([empty, frames, lost, liar], store, instrument="twin", session="four")
+    again = reduce([empty, frames, lost, liar], store, instrument="twin", session="four")
     bad, good, gone, false = again.outcomes
     assert good.reused
     assert (good.report, good.reduction) == (done.report, done.reduction)
