@@ -11,8 +11,10 @@ Cut: of all heights between two merges, that with the best mean silhouette (Rous
 Comput. Appl. Math. 20, 53). It stands only if it is beyond what noise makes of one cluster: each
 data set is given the quality q that its pairs within its cluster show (CC = q_i q_j), all are
 taken as isomorphous, and the tree and its best cut are made again from coefficients drawn
-about q_i q_j with Fisher's uncertainty. Where the true silhouette does not exceed the largest of
-these there is one cluster. (The same idea as the gap statistic, Tibshirani, Walther & Hastie,
+about q_i q_j with Fisher's uncertainty and the scatter that pairs within clusters show beside it.
+Where the true silhouette is not above all of these, and three of their standard deviations above
+their mean, or where the clusters' CC corrected for noise, CC_ij / q_i q_j between them, is 0.9 or
+more, there is one cluster. (The idea of the gap statistic, Tibshirani, Walther & Hastie,
 2001, J. R. Stat. Soc. B63, 411, with the noise known.)
 """
 
@@ -35,8 +37,10 @@ Linkage = Literal["average", "single", "complete"]
 LINKAGES: tuple[Linkage, ...] = ("average", "single", "complete")
 # Trees drawn from noise alone, to judge the cut.
 N_NULL = 19
-# Kaufman & Rousseeuw (1990), Finding Groups in Data: below this there is no substantial structure.
-MIN_SILHOUETTE = 0.25
+# Their standard deviations by which the true silhouette must lie above their mean.
+MIN_SIGNIFICANCE = 3.0
+# Structures whose noise-free intensities correlate better than this are taken as one.
+MAX_RATIO = 0.9
 
 
 @dataclass(frozen=True)
@@ -281,7 +285,7 @@ def _best_cut(
     heights = tree[:, 2]
     edges = heights[np.isfinite(heights)]
     best = (np.inf, np.zeros(n, np.int64), -1.0)
-    for lower, upper in zip(edges[-2::-1][:n_tried], edges[::-1][:n_tried], strict=True):
+    for lower, upper in zip(edges[-2::-1][:n_tried], edges[:0:-1][:n_tried], strict=True):
         if upper <= lower:
             continue
         middle = float((lower + upper) / 2)
@@ -306,21 +310,27 @@ def _choose_cut(
     if len(finite) < 2:
         return top, whole, float("nan"), f"too few pairs to tell clusters apart{apart}"
     cut, labels, found = _best_cut(distance, tree)
-    if found < MIN_SILHOUETTE:
-        return top, whole, float("nan"), (
-            f"no cut has a mean silhouette of {MIN_SILHOUETTE} (the best {max(found, 0):.2f})"
-            f"{apart}"
-        )  # fmt: skip
     noise = _noise_silhouettes(pairwise, labels, method, seed)
-    if found <= noise.max():
-        return top, whole, float("nan"), (
-            f"the best cut, at {cut:.3f}, has a mean silhouette of {found:.2f}, and noise alone "
-            f"makes up to {noise.max():.2f} of one cluster{apart}"
-        )  # fmt: skip
-    return cut, labels, found, (
-        f"the cut at {cut:.3f} has the best mean silhouette, {found:.2f}; noise alone makes up to "
-        f"{noise.max():.2f} of one cluster{apart}"
-    )  # fmt: skip
+    bar = float(max(noise.max(), noise.mean() + MIN_SIGNIFICANCE * noise.std(ddof=1)))
+    said = f"the best cut, at {cut:.3f}, has a mean silhouette of {found:.2f}"
+    noise_said = f"noise alone makes up to {bar:.2f} of one cluster{apart}"
+    if found <= bar:
+        return top, whole, float("nan"), f"{said}, but {noise_said}"
+    ratio = _corrected_between(pairwise, labels)
+    ratio_said = f"corrected for noise the CC between clusters is {ratio:.2f}"
+    if ratio >= MAX_RATIO:
+        return top, whole, float("nan"), f"{said}, but {ratio_said}{apart}"
+    return cut, labels, found, f"{said}; {noise_said}; {ratio_said}"
+
+
+def _corrected_between(pairwise: Pairwise, labels: NDArray[np.int64]) -> float:
+    q = qualities(pairwise, labels)
+    between = pairwise.known & (labels[:, None] != labels)
+    expected = np.outer(q, q)[between]
+    weight = np.maximum(pairwise.n_effective[between] - 3, 1)
+    return float(
+        np.sum(weight * pairwise.cc[between] * expected) / np.sum(weight * expected**2)
+    )
 
 
 def _noise_silhouettes(
@@ -328,8 +338,12 @@ def _noise_silhouettes(
 ) -> Floats:
     """(`N_NULL`,) best silhouettes if all data sets were isomorphous and as noisy as they are."""
     quality = qualities(pairwise, labels)
-    expected = np.arctanh(np.clip(np.outer(quality, quality), -0.9999, 0.9999))
+    expected = np.arctanh(np.clip(np.outer(quality, quality), 0, 0.9999))
     known, sd = pairwise.known, pairwise.z_sd
+    inside = np.triu(known & (labels[:, None] == labels), 1)
+    if inside.any():
+        pull = np.quantile(np.abs(pairwise.z - expected)[inside], 0.68)
+        sd = np.sqrt(sd**2 + max(pull**2 - float(np.median(sd[inside])) ** 2, 0.0))
     rng = np.random.default_rng(seed)
     found = np.zeros(N_NULL)
     for k in range(N_NULL):
