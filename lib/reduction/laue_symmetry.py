@@ -32,11 +32,14 @@ class OperatorCorrelation:
     operator : (3, 3) int, acting on columns of indices.
     n_pairs : pairs of different merged reflections that it relates, each counted once.
     cc : correlation of normalised amplitudes over the pairs, in both orders; NaN below three.
+    attainable : the correlation that their sigmas allow, 1 - <error^2> / variance, 0 at least;
+        NaN below three pairs.
     """
 
     operator: Integers
     n_pairs: int
     cc: float
+    attainable: float = float("nan")
 
     @property
     def significance(self) -> float:
@@ -58,13 +61,21 @@ def normalised_amplitudes(
     small beside signal, whereas sqrt(I) blows it up, and a few strong ones do not rule. With
     the shells' means gone, the fall-off with resolution alone correlates nothing.
     """
+    return _amplitudes_and_errors(intensity, sigma, d_A, per_shell)[0]
+
+
+def _amplitudes_and_errors(
+    intensity: ArrayLike, sigma: ArrayLike, d_A: ArrayLike, per_shell: int = 50
+) -> tuple[Floats, Floats]:
     i, s, d = (np.asarray(x, float) for x in (intensity, sigma, d_A))
-    result = np.zeros(len(i))
+    result, error = np.zeros(len(i)), np.zeros(len(i))
     for shell in np.array_split(np.argsort(-d), max(len(i) // per_shell, 1)):
         if len(shell):
-            x = np.arcsinh(i[shell] / (2 * np.median(s[shell])))
+            scale = 2 * np.median(s[shell])
+            x = np.arcsinh(i[shell] / scale)
             result[shell] = x - x.mean()
-    return result
+            error[shell] = s[shell] / np.hypot(scale, i[shell])  # d asinh(I / scale)
+    return result, error
 
 
 def operator_correlations(
@@ -92,7 +103,9 @@ def operator_correlations(
     number = equivalents(hkl, group)
     merged = merge(number, intensity, sigma)
     first = np.unique(number, return_index=True)[1]
-    amplitude = normalised_amplitudes(merged.intensity, merged.sigma, np.asarray(d_A, float)[first])
+    amplitude, error = _amplitudes_and_errors(
+        merged.intensity, merged.sigma, np.asarray(d_A, float)[first]
+    )
     # every index once, whatever its merged reflection: R need not map merged onto merged
     unique, at = np.unique(np.asarray(hkl, np.int64).reshape(-1, 3), axis=0, return_index=True)
     mine = number[at]
@@ -106,8 +119,14 @@ def operator_correlations(
         code = np.unique(np.minimum(one, other) * len(keys) + np.maximum(one, other))
         one, other = np.divmod(code, len(keys))
         x, y = amplitude[one], amplitude[other]
-        cc = correlation(np.r_[x, y], np.r_[y, x]) if len(x) > 2 else float("nan")
-        return OperatorCorrelation(rotation, len(x), cc)
+        if len(x) <= 2:
+            return OperatorCorrelation(rotation, len(x), float("nan"))
+        variance = float(np.var(np.r_[x, y]))
+        noise = float(np.mean(np.r_[error[one], error[other]] ** 2))
+        attainable = max(1 - noise / variance, 0.0) if variance > 0 else 0.0
+        return OperatorCorrelation(
+            rotation, len(x), correlation(np.r_[x, y], np.r_[y, x]), attainable
+        )
 
     return tuple(correlate(rotation) for rotation in np.asarray(operators, np.int64))
 
@@ -161,6 +180,12 @@ _LAUE_CLASS = {  # rotations of order 2, 3, 4, 6
 }
 
 
+def laue_class_of(operators: ArrayLike) -> str:
+    """Hermann-Mauguin symbol of the Laue class of a group of rotations (m, 3, 3)."""
+    traces = np.trace(np.asarray(operators), axis1=1, axis2=2).tolist()  # 1 + 2 cos(angle)
+    return _LAUE_CLASS[(traces.count(-1), traces.count(0), traces.count(1), traces.count(2))]
+
+
 def laue_verdict(
     hkl: ArrayLike, intensity: ArrayLike, sigma: ArrayLike, d_A: ArrayLike, operators: ArrayLike
 ) -> LaueVerdict:
@@ -206,12 +231,9 @@ def laue_verdict(
 
     inside = sorted(group - {identity})
     outside = [i for i, c in enumerate(judged) if i not in group and c.n_pairs >= _MIN_PAIRS]
-    traces = np.trace(rotations[inside], axis1=1, axis2=2).tolist()  # 1 + 2 cos(angle)
     tried = [i for i in range(len(rotations)) if i != identity]
     return LaueVerdict(
-        laue_class=_LAUE_CLASS[
-            (traces.count(-1), traces.count(0), traces.count(1), traces.count(2))
-        ],
+        laue_class=laue_class_of(rotations[inside]),
         operators=rotations[[identity, *inside]],
         correlations=tuple(first[i] for i in tried),
         seen=tuple(i in group for i in tried),

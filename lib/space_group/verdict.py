@@ -79,7 +79,8 @@ class LaueEvidence:
     bravais, cell : conventional lattice of that class with its constraints imposed.
     transform : (3, 3), conventional real basis = real basis of the data @ transform.
     operators : (m, 3, 3) int rotations in that setting, acting on columns of indices.
-    rotations : every rotation tried, in the setting of `lattice`.
+    lattice, lattice_cell : highest lattice tried.
+    rotations : every rotation of it, in its setting.
     groups : every subgroup, most probable first.
     probability : of the group decided on.
     decided : that is at least `SURE`, and pairs were enough.
@@ -93,6 +94,8 @@ class LaueEvidence:
     cell: Cell
     transform: Floats
     operators: Integers
+    lattice: str
+    lattice_cell: Cell
     rotations: tuple[Rotation, ...]
     groups: tuple[LaueGroupScore, ...]
     probability: float
