@@ -1,0 +1,268 @@
+"""What the logs of XDS's programs have in common: banner, warnings, Fortran numbers, endings.
+
+How odd numbers are told: -99.9 % and -99.00 are XDS's words for "undefined" and become NaN, as
+do fields of asterisks, which are numbers too wide for their format. Counts that overflow become
+None. A field is split by the number of decimals of its format where columns may touch.
+
+A log may be cut anywhere, by a killed program or a full disk. What stands in whole lines is
+read; the last line counts only if it was ended, since half a number looks like a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import isfinite, nan
+from pathlib import Path
+from typing import Literal
+
+from ..crystal.cell import Cell
+from ..errors import UserError
+
+Vector = tuple[float, float, float]
+
+# The largest real log seen (INTEGRATE.LP of 3600 images) has 8 MB.
+MAX_BYTES = 512 * 1024**2
+
+_BANNER = re.compile(
+    r"\*{5}\s*([A-Z]+)\s*\*{5}\s*\(\s*VERSION\s+(.*?)(?:\s+BUILT=\s*(\d+))?\s*\)\s*(.*)"
+)
+_MESSAGE = re.compile(r"!{2,}\s*(ERROR|WARNING)\s*!{2,}\s*(.*)")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?|\*+|[Nn]a[Nn]|[-+]?[Ii]nf\w*")
+
+
+@dataclass(frozen=True)
+class Banner:
+    """Which program wrote a log.
+
+    Attributes
+    ----------
+    program : IDXREF, INTEGRATE, CORRECT, XSCALE, XDSCONV, ...
+    version : as printed, e.g. "Jan 31, 2020" or "December 6, 2010".
+    build : BUILT=, e.g. 20200131; None before 2015.
+    run_date : as printed, e.g. "14-Feb-2025".
+    line : where it stands, from 1.
+    """
+
+    program: str
+    version: str
+    build: int | None
+    run_date: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """A ``!!! ERROR !!!`` or ``!!! WARNING !!!`` of XDS.
+
+    Attributes
+    ----------
+    kind : ERROR or WARNING.
+    text : with the lines that continue it, up to the next empty line.
+    line : where it stands, from 1.
+    """
+
+    kind: Literal["ERROR", "WARNING"]
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Log:
+    """What every log tells, whichever program wrote it.
+
+    Attributes
+    ----------
+    banner : program and version; of the last run if several were appended to one file.
+    messages : every ERROR and WARNING anywhere in that run, in order.
+    complete : False if the log stops before its closing line and without an ERROR: the program
+        was killed, or the file was cut.
+    stops_at : the last line, with its number; empty if complete.
+    problems : lines that should have been understood and were not, with their numbers.
+    """
+
+    banner: Banner
+    messages: tuple[Message, ...]
+    complete: bool
+    stops_at: str
+    problems: tuple[str, ...]
+
+    @property
+    def errors(self) -> tuple[Message, ...]:
+        """The messages that stopped the program."""
+        return tuple(message for message in self.messages if message.kind == "ERROR")
+
+    @property
+    def warnings(self) -> tuple[Message, ...]:
+        """The messages that did not."""
+        return tuple(message for message in self.messages if message.kind == "WARNING")
+
+
+class Lines:
+    """The lines of one run in a log, and what went wrong in reading them."""
+
+    def __init__(self, path: Path, text: str, expected: str, closing: str) -> None:
+        every = text.splitlines()
+        banners = [
+            Banner(m[1], m[2].strip(), int(m[3]) if m[3] else None, m[4].strip(), number)
+            for number, line in enumerate(every, 1)
+            if (m := _BANNER.search(line)) and len(line) < 200
+        ]
+        mine = [banner for banner in banners if banner.program == expected]
+        if not mine:
+            found = f"no banner of {expected}"
+            if banners:
+                found = f"a log of {banners[0].program}"
+            raise UserError(path, found, f"a log of {expected}", "give the file that it wrote")
+        self.path, self.banner = path, mine[-1]
+        self.n_runs = len(mine)
+        after = [banner.line for banner in banners if banner.line > self.banner.line]
+        self.offset = self.banner.line - 1
+        self.all = every[self.offset : after[0] - 1 if after else None]
+        self.problems: list[str] = []
+        self.messages = tuple(self._messages())
+        self.complete = any(closing in line for line in self.all[-40:])
+        self.complete |= any(message.kind == "ERROR" for message in self.messages)
+        if not after and not text.endswith("\n") and not self._closed(closing):
+            self.all = self.all[:-1]
+
+    def _closed(self, closing: str) -> bool:
+        last = self.all[-1]
+        return closing in last or bool(_MESSAGE.search(last))
+
+    def _messages(self) -> Iterator[Message]:
+        for index, line in enumerate(self.all):
+            found = _MESSAGE.search(line)
+            if not found:
+                continue
+            words = [found[2]]
+            for more in self.all[index + 1 : index + 20]:
+                if not more.strip() or _MESSAGE.search(more) or set(more.strip()) <= set("*-"):
+                    break
+                words.append(more)
+            kind: Literal["ERROR", "WARNING"] = "ERROR" if found[1] == "ERROR" else "WARNING"
+            yield Message(kind, " ".join(" ".join(words).split()), self.offset + index + 1)
+
+    @property
+    def common(self) -> tuple[Banner, tuple[Message, ...], bool, str, tuple[str, ...]]:
+        """The fields of `Log`, in its order."""
+        stops_at = ""
+        if not self.complete:
+            index = max((i for i, line in enumerate(self.all) if line.strip()), default=0)
+            text = self.all[index].strip()[:80] if self.all else ""
+            stops_at = f"line {self.offset + index + 1}: {text}"
+        return self.banner, self.messages, self.complete, stops_at, tuple(self.problems)
+
+    def find(self, text: str, start: int = 0, stop: int | None = None) -> int | None:
+        """Index of the first line that contains `text`, at or after `start`."""
+        end = len(self.all) if stop is None else min(stop, len(self.all))
+        return next((i for i in range(max(start, 0), end) if text in self.all[i]), None)
+
+    def find_all(self, text: str) -> list[int]:
+        """Indices of all lines that contain `text`."""
+        return [i for i, line in enumerate(self.all) if text in line]
+
+    def after(self, text: str, start: int = 0, stop: int | None = None) -> str | None:
+        """What follows `text` on the first line that has it."""
+        index = self.find(text, start, stop)
+        return None if index is None else self.all[index].partition(text)[2]
+
+    def rows(self, start: int, skip: int = 0) -> Iterator[tuple[int, str]]:
+        """Lines with their indices up to the next empty one; first up to `skip` empty ones."""
+        for _ in range(skip):
+            if start < len(self.all) and not self.all[start].strip():
+                start += 1
+        for index in range(start, len(self.all)):
+            if not self.all[index].strip():
+                return
+            yield index, self.all[index]
+
+    def not_understood(self, index: int, what: str) -> None:
+        """Remember that a line could not be read."""
+        text = self.all[index].strip()[:80]
+        self.problems.append(f"line {self.offset + index + 1}: {what} not understood: {text!r}")
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """The text of a file, bytes that are not ASCII kept as Latin-1.
+
+    Raises
+    ------
+    UserError : the file cannot be read, is empty, is binary, or is far too large.
+    """
+    where, do = Path(path), "give the file that the program wrote"
+    try:
+        size = where.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(where, f"{size / 1e6:.0f} MB", f"{what} below 512 MB", do)
+        data = where.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(where, str(reason), f"{what} that can be read", do) from None
+    if not data.strip():
+        raise UserError(where, "an empty file", what, "run the program again")
+    text = data.decode("latin-1")
+    # a crash may leave a tail of zero bytes; form feeds and the like would add lines
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r"[\x00\x0b\x0c\x1c-\x1f\x85]", " ", text)
+
+
+def read_lines(path: str | Path, program: str, closing: str) -> Lines:
+    """The lines of the last run of `program` in a log, which `closing` ends.
+
+    Raises
+    ------
+    UserError : the file cannot be read, or is not a log of that program.
+    """
+    return Lines(Path(path), read_text(path, f"a log of {program}"), program, closing)
+
+
+def number(word: str | None) -> float:
+    """A Fortran number; NaN for asterisks, for nothing and for anything else."""
+    try:
+        value = float((word or "").strip().replace("D", "E").replace("d", "e"))
+    except ValueError:
+        return nan
+    return value if isfinite(value) else nan
+
+
+def count(word: str | None) -> int | None:
+    """A whole number; None for asterisks, for nothing and for anything else."""
+    text = (word or "").strip()
+    return int(text) if re.fullmatch(r"[-+]?\d{1,18}", text) else None
+
+
+def numbers(text: str | None) -> list[float]:
+    """All numbers in a line, with NaN for asterisks; E-format numbers may touch."""
+    return [number(word) for word in _NUMBER.findall(text or "")]
+
+
+def fixed(text: str, decimals: int) -> list[float]:
+    """Numbers of one fixed format, which may touch: ``5324.610528.6`` with one decimal is two.
+
+    Asterisks become NaN; a run of them is one field, as touching ones cannot be told apart.
+    """
+    words = re.findall(rf"[-+]?\d*\.\d{{{decimals}}}|\*+", text)
+    return [number(word) for word in words]
+
+
+def undefined(value: float, marks: Iterable[float] = (-99.9, -99.0)) -> float:
+    """`value`, or NaN where XDS prints one of the `marks` for "undefined"."""
+    return nan if any(abs(value - mark) < 1e-6 for mark in marks) else value
+
+
+def cell_or_none(values: list[float]) -> Cell | None:
+    """Six finite numbers as a cell; None if they are not, or XDS's zeros for an unknown cell."""
+    if len(values) < 6 or not all(isfinite(v) for v in values[:6]):
+        return None
+    if min(values[:6]) <= 0 or max(values[3:6]) >= 180:
+        return None
+    return values[0], values[1], values[2], values[3], values[4], values[5]
+
+
+def vector_or_none(values: list[float]) -> Vector | None:
+    """Three finite numbers, or None."""
+    if len(values) < 3 or not all(isfinite(v) for v in values[:3]):
+        return None
+    return values[0], values[1], values[2]
