@@ -25,6 +25,7 @@ def write_dials_script(
     *,
     template: str = "data/?????.img",
     pedestal_added: float = 0.0,
+    gaps_filled: bool = False,
 ) -> tuple[str, ...]:
     """Write a script that makes ``imported.expt`` (``imported_2.expt`` ... after gaps).
 
@@ -34,6 +35,7 @@ def write_dials_script(
     path : the script to write.
     template : the frames' names relative to it, ``?`` for each digit.
     pedestal_added : what the writer of the frames added to each pixel (its `WriteReport`).
+    gaps_filled : frames stand in the place of those missing; it is all one scan.
 
     Returns
     -------
@@ -73,6 +75,8 @@ def write_dials_script(
         'cd "$(dirname "$0")"',
     ]
     unbroken = runs(series.frame_number.tolist())
+    if gaps_filled:
+        unbroken = [(unbroken[0][0], unbroken[-1][1])]
     for k, (first, last) in enumerate(unbroken, 1):
         name = "imported" if k == 1 else f"imported_{k}"
         start = float(series.angle_start_deg[np.searchsorted(series.frame_number, first)])
