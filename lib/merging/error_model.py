@@ -50,8 +50,8 @@ def _sample(group: Integers) -> Integers:
     rank = np.empty(len(group), np.int64)
     rank[order] = np.arange(len(group)) - (np.cumsum(count) - count)[group[order]]
     # spread over the data sets, which follow each other in the table
-    step = np.maximum(count * int(chosen.sum()) // (_SAMPLE * np.maximum(count, 1)), 1)
-    step = np.minimum(step, np.maximum(count // 2, 1))[group]
+    thin = max(int(chosen.sum()) // _SAMPLE, 1)
+    step = np.minimum(thin, np.maximum(count // 2, 1))[group]
     return np.flatnonzero(chosen & (rank % step == 0))
 
 
