@@ -6,6 +6,7 @@ calcined zeolite of 0.2 µm.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -79,6 +80,7 @@ class Beam:
     drift_px : largest distance of the beam centre from where it is on the first frame.
     illumination_change : peak to peak change of the illuminated crystal volume over the
         series (half a cosine wave about 1); acts on the reflections only.
+    crystal_stays_deg : rotation after which the crystal has left the beam for good.
     fwhm_px : full width at half maximum of a spot's Gaussian core.
     tail_fraction, tail_px : share of a spot's electrons in the wide tail, a Moffat function
         ``1 / (1 + (r / tail_px)^2)^2`` tapered to nothing at 4 `tail_px`: unlike the profile of
@@ -89,6 +91,7 @@ class Beam:
     electrons_per_deg: float = 1e7
     drift_px: float = 0.0
     illumination_change: float = 0.0
+    crystal_stays_deg: float = math.inf
     fwhm_px: float = 2.5
     tail_fraction: float = 0.1
     tail_px: float = 4.0

@@ -80,6 +80,9 @@ def simulate_series(
     detector, header = detector or Detector(), header or HeaderErrors()
 
     index = np.arange(n_frames)
+    illumination = 1 - 0.5 * beam.illumination_change * np.cos(np.pi * (index + 0.5) / n_frames)
+    # the part of each exposure that saw the crystal
+    illumination *= np.clip(beam.crystal_stays_deg / step_deg - index, 0, 1)
     blank, missing = _every(blank_every, n_frames), _every(missing_every, n_frames)
     scan = Scan(
         geometry=geometry,
@@ -87,7 +90,7 @@ def simulate_series(
         step_deg=step_deg,
         taken=~(blank | missing),
         centres_px=geometry.beam_centre_px + drift_path(n_frames, beam.drift_px, [seed, DRIFT]),
-        illumination=1 - 0.5 * beam.illumination_change * np.cos(np.pi * (index + 0.5) / n_frames),
+        illumination=illumination,
         beam=beam,
     )
     points = [lattice_points(crystal, d_min_A) for crystal in crystals]
