@@ -3,184 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 from ..crystal.cell import Cell
-from .lattice_table import LatticeCharacter
-from .log import Log, Vector
-from .refined import RefinedParameters
-from .shells import ShellTable
+from .data_statistics import (
+    AxialReflection,
+    DataStatistics,
+    ErrorShell,
+    axial_reflections,
+    data_statistics,
+    error_shells,
+)
+from .error_model import ErrorModelAB, WilsonLine, error_model, wilson_line
+from .lattice_table import LatticeCharacter, lattice_table
+from .log import Lines, Log, cell_or_none, count, number, numbers, read_lines
+from .refined import RefinedParameters, refined_blocks
+from .symmetry_test import (
+    CellSetting,
+    Selected,
+    SpaceGroupRow,
+    cell_settings,
+    selected,
+    space_group_rows,
+)
 
-
-@dataclass(frozen=True)
-class ErrorModelAB:
-    """XDS's error model ``v(I) = a (v0(I) + b I^2)``, and its asymptotic I/sigma.
-
-    Attributes
-    ----------
-    a, b : as printed; NaN on overflow.
-    isa : ``1 / sqrt(a b)``, Diederichs (2010), Acta Cryst. D66, 733; NaN if not determined.
-        XDS prints a=4, b=1e-4, ISa=50.00 where it could not fit, e.g. without repeats.
-    determined : False for those numbers.
-    """
-
-    a: float
-    b: float
-    isa: float
-    determined: bool
-
-
-@dataclass(frozen=True)
-class SpaceGroupRow:
-    """One row of the test of space groups.
-
-    Attributes
-    ----------
-    number : of the Sohncke group without screw axes that stands for its point group.
-    cell : conventional, symmetry imposed.
-    n_unique : reflections it needs.
-    r_meas : fraction; NaN if nothing was compared.
-    n_compared : reflections in `r_meas`.
-    character, bravais : of the lattice.
-    selected : marked with an asterisk.
-    """
-
-    number: int
-    cell: Cell | None
-    n_unique: int | None
-    r_meas: float
-    n_compared: int | None
-    character: int
-    bravais: str
-    selected: bool
-
-
-@dataclass(frozen=True)
-class CellSetting:
-    """One setting of a cell that was given, where there are several.
-
-    Attributes
-    ----------
-    selected : marked with an asterisk.
-    cc_reference : correlation with the reference data set; NaN without one.
-    n_pairs : of it.
-    r_meas : fraction; NaN if nothing was compared.
-    n_compared : reflections in `r_meas`.
-    esd : agreement with the given cell.
-    reindex : 12 integers, as REIDX.
-    """
-
-    selected: bool
-    cc_reference: float
-    n_pairs: int | None
-    r_meas: float
-    n_compared: int | None
-    esd: float
-    reindex: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Selected:
-    """The space group and cell that CORRECT settled on before refining.
-
-    Attributes
-    ----------
-    space_group_number : as printed.
-    cell : Å and degrees.
-    axes : a, b, c in Å in the laboratory frame; None if not printed.
-    reindex : 12 integers and their divisor: H' = (r1 H + r2 K + r3 L) / divisor + r4.
-    divisor : 1 for a primitive lattice, 2, 3 or 4 for a centred one.
-    """
-
-    space_group_number: int
-    cell: Cell
-    axes: tuple[Vector, Vector, Vector] | None
-    reindex: tuple[int, ...]
-    divisor: int
-
-
-@dataclass(frozen=True)
-class ErrorShell:
-    """One row of the standard errors by resolution.
-
-    Attributes
-    ----------
-    d_max_A, d_min_A : limits.
-    i_over_sigma : mean of the observations.
-    chi_square : of equivalents about their mean; NaN if nothing was compared.
-    r_observed, r_expected : fractions; NaN if undefined.
-    n_compared, n_accepted, n_rejected : reflections.
-    """
-
-    d_max_A: float
-    d_min_A: float
-    i_over_sigma: float
-    chi_square: float
-    r_observed: float
-    r_expected: float
-    n_compared: int | None
-    n_accepted: int | None
-    n_rejected: int | None
-
-
-@dataclass(frozen=True)
-class AxialReflection:
-    """An axial reflection, or one expected to be absent.
-
-    Attributes
-    ----------
-    hkl : indices.
-    d_A : resolution.
-    intensity, sigma : merged.
-    n_observed : observations.
-    absent : expected to be absent in the space group chosen.
-    """
-
-    hkl: tuple[int, int, int]
-    d_A: float
-    intensity: float
-    sigma: float
-    n_observed: int | None
-    absent: bool
-
-
-@dataclass(frozen=True)
-class WilsonLine:
-    """``log <I> = A - 2 B (sin(theta) / lambda)^2``.
-
-    Attributes
-    ----------
-    a, b, correlation : of the line through all shells; `b` in Å^2; NaN on overflow.
-    """
-
-    a: float
-    b: float
-    correlation: float
-
-
-@dataclass(frozen=True)
-class DataStatistics:
-    """Statistics of a range of images.
-
-    Attributes
-    ----------
-    data_range : first and last image.
-    saved : True for those of the data set on XDS_ASCII.HKL.
-    table : by resolution; None if the log was cut before it.
-    n_reflections : in the selected images.
-    n_misfits : rejected.
-    n_absent : systematic absences.
-    n_accepted, n_unique : accepted observations and unique reflections.
-    """
-
-    data_range: tuple[int, int]
-    saved: bool
-    table: ShellTable | None
-    n_reflections: int | None
-    n_misfits: int | None
-    n_absent: int | None
-    n_accepted: int | None
-    n_unique: int | None
+CLOSING = "elapsed wall-clock time"
 
 
 @dataclass(frozen=True)
@@ -274,4 +122,89 @@ def read_correct(path: str | Path) -> Correct:
     ------
     UserError : the file cannot be read, or is not a log of CORRECT.
     """
-    raise NotImplementedError
+    lines = read_lines(path, "CORRECT", CLOSING)
+    end = lines.find("AUTOMATIC SPACE GROUP ASSIGNMENT") or len(lines.all)
+    user = lines.find("Specifications provided by the user")
+    told = (0, 0) if user is None else (user, user + 4)
+    coarse, fine = [*numbers(lines.card("INCLUDE_RESOLUTION_RANGE", 0, end)), nan, nan][:2]
+    saved = lines.find("STATISTICS OF SAVED DATA SET")
+    should = lines.find("REFLECTIONS WHICH SHOULD", saved or 0)
+    refined = refined_blocks(lines)
+    shells, total = error_shells(lines)
+    return Correct(
+        integrate_space_group_number=_group(lines.card("SPACE_GROUP_NUMBER", 0, end)),
+        integrate_cell=cell_or_none(numbers(lines.card("UNIT_CELL_CONSTANTS", 0, end))),
+        given_space_group_number=_group(lines.card("SPACE_GROUP_NUMBER", *told)),
+        given_cell=cell_or_none(numbers(lines.card("UNIT_CELL_CONSTANTS", *told))),
+        friedel={"TRUE": True, "FALSE": False}.get(lines.card("FRIEDEL'S_LAW", 0, end) or ""),
+        data_range=lines.card_range("DATA_RANGE", 0, end),
+        oscillation_deg=number(lines.card("OSCILLATION_RANGE", 0, end)),
+        wavelength_A=number(lines.card("X-RAY_WAVELENGTH", 0, end)),
+        resolution_A=(coarse, fine),
+        beam_divergence_esd_deg=number(lines.card("BEAM_DIVERGENCE_E.S.D.", 0, end)),
+        reflecting_range_esd_deg=number(lines.card("REFLECTING_RANGE_E.S.D.", 0, end)),
+        n_read=_leading(lines, 'REFLECTIONS ON FILE "INTEGRATE.HKL"', end),
+        n_corrupted=_leading(lines, "CORRUPTED REFLECTION RECORDS", end),
+        n_outside=_leading(lines, "REFLECTIONS INCOMPLETE OR OUTSIDE IMAGE RANGE", end),
+        n_overloaded=_leading(lines, "OVERLOADED REFLECTIONS", end),
+        n_accepted=_leading(lines, "REFLECTIONS ACCEPTED", end),
+        lattices=lattice_table(lines),
+        space_groups=space_group_rows(lines),
+        settings=cell_settings(lines),
+        selected=selected(lines),
+        refined=refined[-1] if refined else None,
+        refinement_accepted=bool(refined)
+        and not any("RESULTS NOT ACCEPTED" in message.text for message in lines.messages),
+        fit_chi_square=tuple(
+            number(lines.all[i].partition("FACTORS")[2])
+            for i in lines.find_all("CHI^2-VALUE OF FIT OF CORRECTION FACTORS")
+        ),
+        error_model=_error_model(lines),
+        error_shells=shells,
+        error_total=total,
+        statistics=data_statistics(lines),
+        axial=axial_reflections(lines),
+        n_absent_tested=None if should is None else _between(lines.all[should], "FOR"),
+        absent_percent=_absent_percent(lines, should),
+        wilson=wilson_line(lines),
+        n_aliens=_last_word(lines, "NUMBER OF UNIQUE ALIEN REFLECTIONS"),
+        **lines.common(),
+    )
+
+
+def _group(text: str | None) -> int | None:
+    words = (text or "").split()
+    value = count(words[0]) if words else None
+    return value if value and 1 <= value <= 230 else None
+
+
+def _leading(lines: Lines, text: str, end: int) -> int | None:
+    """The number before `text`."""
+    index = lines.find(text, 0, end)
+    return None if index is None else count(lines.all[index].partition(text)[0])
+
+
+def _between(line: str, word: str) -> int | None:
+    return count((line.partition(word)[2].split() or [""])[0])
+
+
+def _last_word(lines: Lines, text: str) -> int | None:
+    words = (lines.after(text) or "").split()
+    return count(words[-1]) if words else None
+
+
+def _absent_percent(lines: Lines, should: int | None) -> float:
+    if should is None or should + 1 >= len(lines.all):
+        return nan
+    return number(lines.all[should + 1].partition("ABSENT IS")[2].partition("%")[0])
+
+
+def _error_model(lines: Lines) -> ErrorModelAB | None:
+    titles = [i for i, line in enumerate(lines.all) if line.split() == ["a", "b", "ISa"]]
+    if not titles or titles[-1] + 1 >= len(lines.all):
+        return None
+    values = numbers(lines.all[titles[-1] + 1])
+    if len(values) != 3:
+        lines.not_understood(titles[-1] + 1, "error model")
+        return None
+    return error_model(*values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..crystal.cell import Floats
-from .log import Log
-from .refined import RefinedParameters
+from .log import Lines, Log, count, number, read_lines
+from .refined import RefinedParameters, refined_blocks
+
+CLOSING = "total elapsed wall-clock time for INTEGRATE"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,4 +104,100 @@ def read_integrate(path: str | Path) -> Integrate:
     ------
     UserError : the file cannot be read, or is not a log of INTEGRATE.
     """
-    raise NotImplementedError
+    lines = read_lines(path, "INTEGRATE", CLOSING)
+    suggested = lines.find("SUGGESTED VALUES FOR INPUT PARAMETERS") or len(lines.all)
+    return Integrate(
+        data_range=lines.card_range("DATA_RANGE"),
+        batches=_batches(lines),
+        images=_images(lines),
+        refinements=refined_blocks(lines),
+        n_integrated=tuple(_integrated(lines)),
+        beam_divergence_deg=number(lines.card("BEAM_DIVERGENCE", suggested)),
+        beam_divergence_esd_deg=number(lines.card("BEAM_DIVERGENCE_E.S.D.", suggested)),
+        reflecting_range_deg=number(lines.card("REFLECTING_RANGE", suggested)),
+        reflecting_range_esd_deg=number(lines.card("REFLECTING_RANGE_E.S.D.", suggested)),
+        profile_correlations=_profile_correlations(lines),
+        n_saved=_saved(lines),
+        **lines.common(),
+    )
+
+
+def _batches(lines: Lines) -> tuple[tuple[int, int], ...]:
+    found = (_BATCH.search(line) for line in lines.all)
+    return tuple((int(m[1]), int(m[2])) for m in found if m)
+
+
+def _images(lines: Lines) -> ImageTable:
+    rows: list[list[float]] = []
+    for title in lines.find_all("IMAGE IER"):
+        header = lines.all[title]
+        edges = [m.end() for m in re.finditer(r"\S+", header)]
+        if len(edges) != 10:
+            lines.not_understood(title, "heading of the images")
+            continue
+        for index, line in lines.rows(title + 1):
+            row = _image(line, edges)
+            if row is None:
+                lines.not_understood(index, "image")
+            else:
+                rows.append(row)
+    table = np.array(rows, float).reshape(-1, 10)
+    whole = np.where(np.isfinite(table), table, -1).astype(np.int64)
+    image, error, _, background, overloaded, ewald, strong, rejected, _, _ = whole.T
+    return ImageTable(
+        number=image,
+        error=error,
+        scale=table[:, 2],
+        n_background=background,
+        n_overloaded=overloaded,
+        n_ewald=ewald,
+        n_strong=strong,
+        n_rejected=rejected,
+        divergence_esd_deg=table[:, 8],
+        mosaicity_esd_deg=table[:, 9],
+    )
+
+
+def _image(line: str, edges: list[int]) -> list[float] | None:
+    words = line.split()
+    if len(words) != 10:  # columns touch: they end where the words of the heading do
+        starts = [0, *edges]
+        words = [line[a:b].strip() for a, b in zip(starts, edges, strict=False)]
+    for i, word in enumerate(words):
+        decimals = i in (2, 8, 9)
+        if not re.fullmatch(r"\*+|-?\d*\.\d+" if decimals else r"\*+|-?\d{1,9}", word):
+            return None
+    values = [number(word) for word in words]
+    return None if np.isnan(values[0]) else values
+
+
+def _integrated(lines: Lines) -> Iterator[int | None]:
+    starts = [i for i, line in enumerate(lines.all) if _BATCH.search(line)]
+    for start, stop in zip(starts, [*starts[1:], len(lines.all)], strict=True):
+        index = lines.find("REFLECTION INTENSITIES INTEGRATED", start, stop)
+        yield None if index is None else count(lines.all[index].split()[0])
+
+
+def _saved(lines: Lines) -> int | None:
+    index = lines.find("REFLECTIONS SAVED ON FILE")
+    return None if index is None else count(lines.all[index].split()[0])
+
+
+_BATCH = re.compile(r"PROCESSING OF IMAGES\s+(\d{1,9})\s*\.\.\.\s*(\d{1,9})")
+_BIN = re.compile(r"^\s*(-?\d+)\.\.\.\s*(-?\d+)\s+(.*)$")
+
+
+def _profile_correlations(lines: Lines) -> tuple[ProfileCorrelation, ...]:
+    title = lines.find("I/Sigma        CORR")
+    if title is None:
+        return ()
+    table = []
+    for index, line in lines.rows(title + 1, skip=1):
+        m = _BIN.match(line)
+        words = re.findall(r"-?\d*\.\d{3}|-?\d+\.(?=\s|$)|-?\d+|\*+", m[3]) if m else []
+        if m is None or len(words) != 4:
+            lines.not_understood(index, "profile correlation")
+            continue
+        corr, esd, mean = (number(word) for word in words[:3])
+        table.append(ProfileCorrelation(float(m[1]), float(m[2]), corr, esd, mean, count(words[3])))
+    return tuple(table)

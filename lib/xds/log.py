@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from ..crystal.cell import Cell
 from ..errors import UserError
@@ -28,7 +28,8 @@ MAX_BYTES = 512 * 1024**2
 _BANNER = re.compile(
     r"\*{5}\s*([A-Z]+)\s*\*{5}\s*\(\s*VERSION\s+(.*?)(?:\s+BUILT=\s*(\d+))?\s*\)\s*(.*)"
 )
-_MESSAGE = re.compile(r"!{2,}\s*(ERROR|WARNING)\s*!{2,}\s*(.*)")
+# also "!!! ERROR IN REFINE !!! ..." and "!!! Warning !!!"
+_MESSAGE = re.compile(r"!{2,}\s*(ERROR|WARNING)([^!]*?)\s*!{2,}\s*(.*)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?|\*+|[Nn]a[Nn]|[-+]?[Ii]nf\w*")
 
 
@@ -59,11 +60,13 @@ class Message:
     Attributes
     ----------
     kind : ERROR or WARNING.
+    headline : its first line.
     text : with the lines that continue it, up to the next empty line.
     line : where it stands, from 1.
     """
 
     kind: Literal["ERROR", "WARNING"]
+    headline: str
     text: str
     line: int
 
@@ -97,6 +100,16 @@ class Log:
     def warnings(self) -> tuple[Message, ...]:
         """The messages that did not."""
         return tuple(message for message in self.messages if message.kind == "WARNING")
+
+
+class LogFields(TypedDict):
+    """The fields of `Log`."""
+
+    banner: Banner
+    messages: tuple[Message, ...]
+    complete: bool
+    stops_at: str
+    problems: tuple[str, ...]
 
 
 class Lines:
@@ -136,23 +149,32 @@ class Lines:
             found = _MESSAGE.search(line)
             if not found:
                 continue
-            words = [found[2]]
+            headline = " ".join(f"{found[2]} {found[3]}".split())
+            words = [headline]
             for more in self.all[index + 1 : index + 20]:
                 if not more.strip() or _MESSAGE.search(more) or set(more.strip()) <= set("*-"):
                     break
                 words.append(more)
-            kind: Literal["ERROR", "WARNING"] = "ERROR" if found[1] == "ERROR" else "WARNING"
-            yield Message(kind, " ".join(" ".join(words).split()), self.offset + index + 1)
+            kind: Literal["ERROR", "WARNING"] = (
+                "ERROR" if found[1].upper() == "ERROR" else "WARNING"
+            )
+            text = " ".join(" ".join(words).split())
+            yield Message(kind, headline, text, self.offset + index + 1)
 
-    @property
-    def common(self) -> tuple[Banner, tuple[Message, ...], bool, str, tuple[str, ...]]:
-        """The fields of `Log`, in its order."""
+    def common(self) -> LogFields:
+        """The fields of `Log`; to be called last, when all problems are known."""
         stops_at = ""
         if not self.complete:
             index = max((i for i, line in enumerate(self.all) if line.strip()), default=0)
             text = self.all[index].strip()[:80] if self.all else ""
             stops_at = f"line {self.offset + index + 1}: {text}"
-        return self.banner, self.messages, self.complete, stops_at, tuple(self.problems)
+        return {
+            "banner": self.banner,
+            "messages": self.messages,
+            "complete": self.complete,
+            "stops_at": stops_at,
+            "problems": tuple(self.problems),
+        }
 
     def find(self, text: str, start: int = 0, stop: int | None = None) -> int | None:
         """Index of the first line that contains `text`, at or after `start`."""
@@ -167,6 +189,22 @@ class Lines:
         """What follows `text` on the first line that has it."""
         index = self.find(text, start, stop)
         return None if index is None else self.all[index].partition(text)[2]
+
+    def card(self, keyword: str, start: int = 0, stop: int | None = None) -> str | None:
+        """The value of the first ``KEYWORD= value``, without what follows on the same line."""
+        pattern = re.compile(rf"(?:^|\s){re.escape(keyword)}=(.*?)(?=\s[A-Z][^\s=]*=|$)")
+        for line in self.all[start:stop]:
+            if (keyword in line) and (found := pattern.search(line)):
+                return found[1].strip()
+        return None
+
+    def card_range(
+        self, keyword: str, start: int = 0, stop: int | None = None
+    ) -> tuple[int, int] | None:
+        """The two whole numbers of a card such as DATA_RANGE; None without them."""
+        words = [count(word) for word in (self.card(keyword, start, stop) or "").split()[:2]]
+        first, last = words if len(words) == 2 else (None, None)
+        return None if first is None or last is None else (first, last)
 
     def rows(self, start: int, skip: int = 0) -> Iterator[tuple[int, str]]:
         """Lines with their indices up to the next empty one; first up to `skip` empty ones."""
