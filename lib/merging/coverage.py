@@ -132,7 +132,7 @@ def beam_path(data: DataSet) -> BeamPath | str:
         limit = 3 * 1.4826 * float(np.median(residual)) + 1e-12
         weight = np.sqrt(np.minimum(1.0, limit / np.maximum(residual, 1e-300)))
     # the null vector of q.u ~ 0 is no beam: its length tells
-    return _checked(BeamPath(*solution.reshape(3, 3), range_deg=data.range_deg))
+    return _checked(BeamPath(solution[:3], solution[3:6], solution[6:], data.range_deg))
 
 
 def _checked(path: BeamPath) -> BeamPath | str:
