@@ -143,11 +143,11 @@ def read_correct(path: str | Path) -> Correct:
         resolution_A=(coarse, fine),
         beam_divergence_esd_deg=number(lines.card("BEAM_DIVERGENCE_E.S.D.", 0, end)),
         reflecting_range_esd_deg=number(lines.card("REFLECTING_RANGE_E.S.D.", 0, end)),
-        n_read=_leading(lines, 'REFLECTIONS ON FILE "INTEGRATE.HKL"', end),
-        n_corrupted=_leading(lines, "CORRUPTED REFLECTION RECORDS", end),
-        n_outside=_leading(lines, "REFLECTIONS INCOMPLETE OR OUTSIDE IMAGE RANGE", end),
-        n_overloaded=_leading(lines, "OVERLOADED REFLECTIONS", end),
-        n_accepted=_leading(lines, "REFLECTIONS ACCEPTED", end),
+        n_read=lines.leading('REFLECTIONS ON FILE "INTEGRATE.HKL"', 0, end),
+        n_corrupted=lines.leading("CORRUPTED REFLECTION RECORDS", 0, end),
+        n_outside=lines.leading("REFLECTIONS INCOMPLETE OR OUTSIDE IMAGE RANGE", 0, end),
+        n_overloaded=lines.leading("OVERLOADED REFLECTIONS", 0, end),
+        n_accepted=lines.leading("REFLECTIONS ACCEPTED", 0, end),
         lattices=lattice_table(lines),
         space_groups=space_group_rows(lines),
         settings=cell_settings(lines),
@@ -167,7 +167,7 @@ def read_correct(path: str | Path) -> Correct:
         n_absent_tested=None if should is None else _between(lines.all[should], "FOR"),
         absent_percent=_absent_percent(lines, should),
         wilson=wilson_line(lines),
-        n_aliens=_last_word(lines, "NUMBER OF UNIQUE ALIEN REFLECTIONS"),
+        n_aliens=lines.trailing("NUMBER OF UNIQUE ALIEN REFLECTIONS"),
         **lines.common(),
     )
 
@@ -178,19 +178,8 @@ def _group(text: str | None) -> int | None:
     return value if value and 1 <= value <= 230 else None
 
 
-def _leading(lines: Lines, text: str, end: int) -> int | None:
-    """The number before `text`."""
-    index = lines.find(text, 0, end)
-    return None if index is None else count(lines.all[index].partition(text)[0])
-
-
 def _between(line: str, word: str) -> int | None:
     return count((line.partition(word)[2].split() or [""])[0])
-
-
-def _last_word(lines: Lines, text: str) -> int | None:
-    words = (lines.after(text) or "").split()
-    return count(words[-1]) if words else None
 
 
 def _absent_percent(lines: Lines, should: int | None) -> float:

@@ -129,7 +129,8 @@ def read_idxref(path: str | Path) -> Idxref:
         n_spots_used=count(used),
         n_spots=count(spots.replace("SPOTS", "")),
         spot_ranges=_spot_ranges(lines),
-        n_difference_vectors=_difference_vectors(lines),
+        n_difference_vectors=lines.trailing("DIFFERENCE VECTOR CLUSTERS DETERMINED")
+        or lines.trailing("DIFFERENCE VECTOR CLUSTERS USED"),
         reduced_cell=_reduced_cell(lines),
         subtrees=_subtrees(lines),
         index_origins=_index_origins(lines),
@@ -155,14 +156,6 @@ def _spot_ranges(lines: Lines) -> tuple[tuple[int, int], ...]:
         else:
             lines.not_understood(index, "SPOT_RANGE")
     return tuple(ranges)
-
-
-def _difference_vectors(lines: Lines) -> int | None:
-    for title in ("VECTOR CLUSTERS DETERMINED", "VECTOR CLUSTERS USED"):
-        text = lines.after(title)
-        if text is not None:
-            return count(text)
-    return None
 
 
 def _reduced_cell(lines: Lines) -> Cell | None:
@@ -240,7 +233,7 @@ def _indexings(lines: Lines) -> tuple[SpotIndexing, ...]:
         if m is None:
             continue
         below = [text for _, text in lines.rows(index + 1)]
-        group = re.search(r"GROUP #\s*(\d+)", lines.all[index - 1])
+        group = re.search(r"GROUP #\s*(\d+)", lines.all[max(index - 1, 0)])
         found.append(
             SpotIndexing(
                 space_group_number=int(group[1]) if group else None,

@@ -117,7 +117,7 @@ def read_integrate(path: str | Path) -> Integrate:
         reflecting_range_deg=number(lines.card("REFLECTING_RANGE", suggested)),
         reflecting_range_esd_deg=number(lines.card("REFLECTING_RANGE_E.S.D.", suggested)),
         profile_correlations=_profile_correlations(lines),
-        n_saved=_saved(lines),
+        n_saved=lines.leading("REFLECTIONS SAVED ON FILE"),
         **lines.common(),
     )
 
@@ -174,13 +174,7 @@ def _image(line: str, edges: list[int]) -> list[float] | None:
 def _integrated(lines: Lines) -> Iterator[int | None]:
     starts = [i for i, line in enumerate(lines.all) if _BATCH.search(line)]
     for start, stop in zip(starts, [*starts[1:], len(lines.all)], strict=True):
-        index = lines.find("REFLECTION INTENSITIES INTEGRATED", start, stop)
-        yield None if index is None else count(lines.all[index].split()[0])
-
-
-def _saved(lines: Lines) -> int | None:
-    index = lines.find("REFLECTIONS SAVED ON FILE")
-    return None if index is None else count(lines.all[index].split()[0])
+        yield lines.leading("REFLECTION INTENSITIES INTEGRATED", start, stop)
 
 
 _BATCH = re.compile(r"PROCESSING OF IMAGES\s+(\d{1,9})\s*\.\.\.\s*(\d{1,9})")

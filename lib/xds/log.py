@@ -83,6 +83,7 @@ class Log:
         was killed, or the file was cut.
     stops_at : the last line, with its number; empty if complete.
     problems : lines that should have been understood and were not, with their numbers.
+    n_runs : of the program in this file; the last one is read.
     """
 
     banner: Banner
@@ -90,6 +91,7 @@ class Log:
     complete: bool
     stops_at: str
     problems: tuple[str, ...]
+    n_runs: int
 
     @property
     def errors(self) -> tuple[Message, ...]:
@@ -110,6 +112,7 @@ class LogFields(TypedDict):
     complete: bool
     stops_at: str
     problems: tuple[str, ...]
+    n_runs: int
 
 
 class Lines:
@@ -174,7 +177,13 @@ class Lines:
             "complete": self.complete,
             "stops_at": stops_at,
             "problems": tuple(self.problems),
+            "n_runs": self.n_runs,
         }
+
+    @property
+    def errors(self) -> tuple[Message, ...]:
+        """The messages that stopped the program."""
+        return tuple(message for message in self.messages if message.kind == "ERROR")
 
     def find(self, text: str, start: int = 0, stop: int | None = None) -> int | None:
         """Index of the first line that contains `text`, at or after `start`."""
@@ -215,6 +224,16 @@ class Lines:
             if not self.all[index].strip():
                 return
             yield index, self.all[index]
+
+    def leading(self, text: str, start: int = 0, stop: int | None = None) -> int | None:
+        """The whole number before the first `text`."""
+        index = self.find(text, start, stop)
+        return None if index is None else count(self.all[index].partition(text)[0])
+
+    def trailing(self, text: str, start: int = 0, stop: int | None = None) -> int | None:
+        """The whole number that ends the first line with `text`."""
+        words = (self.after(text, start, stop) or "").split()
+        return count(words[-1]) if words else None
 
     def not_understood(self, index: int, what: str) -> None:
         """Remember that a line could not be read."""
