@@ -114,7 +114,7 @@ def merging_statistics(
         overall=overall,
         shells=shells,
         weights=weights,
-        halves=f"random halves of each reflection's observations, seed {seed}, unweighted means",
+        halves=f"means of random halves of each reflection's observations, seed {seed}",
         wilson=wilson_plot(shells, composition or {}),
         cells=cell_spread(scaled.data),
         coverage=orientation_coverage(scaled.data, scaled.operators, d_A=overall.d_min_A),

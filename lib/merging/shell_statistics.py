@@ -1,7 +1,7 @@
 """Figures of merit of unmerged observations by resolution shell.
 
-R factors depend on which mean they refer to, so that it is named: see `Weights`. CC1/2 is of the
-unweighted means of random halves, with a stated seed; its significance is that of Student's
+R factors depend on which mean they refer to, so that it is named: see `Weights`. CC1/2 is of means,
+weighted likewise, of random halves with a stated seed; its significance is that of Student's
 ``t = CC sqrt((n - 2) / (1 - CC^2))``. The sigma-tau form, without random numbers, stands beside it.
 Completeness is of a stated range, by default from the lowest reflection of the lattice on.
 
@@ -97,7 +97,7 @@ def shell_statistics(
     ----------
     operators : (m, 3, 3) rotations of the Laue class, acting on columns of indices.
     internal_variance : whether merged sigmas are the larger of what the observations' sigmas and
-        what their scatter give, as cctbx has it; by default the former.
+        what their scatter gives, as cctbx has it; by default the former.
     others : as `merging_statistics`.
 
     Raises
@@ -177,7 +177,10 @@ class _Groups:
         square = _sum(g, ((i - merged.intensity[g]) / s) ** 2)
         sigma = merged.sigma
         if internal_variance:
-            sigma = sigma * np.sqrt(np.maximum(square / np.maximum(n - 1, 1), 1.0))
+            total_w, squares_w = _sum(g, 1 / s**2), _sum(g, 1 / s**4)
+            spread = np.where(n > 1, total_w**2 - squares_w, 1.0)
+            scatter_sigma = np.sqrt(square * total_w / spread / n)
+            sigma = np.where(n > 1, np.maximum(sigma, scatter_sigma), sigma)
         w = np.ones_like(s) if weights == "unweighted" else 1 / s**2
         scatter = _sum(g, w * (i - mean[g]) ** 2) / _sum(g, w)
         return _Groups(
@@ -187,7 +190,7 @@ class _Groups:
             sigma=sigma,
             deviation=_sum(g, np.abs(i - mean[g])),
             denominator=n * mean if weights == "aimless" else total,
-            halves=_half_means(g, i, seed),
+            halves=_half_means(g, i, w, seed),
             referred_mean=mean,
             referred_variance=scatter / np.maximum(n - 1, 1),
             square=square,
@@ -228,8 +231,8 @@ class _Groups:
         )
 
 
-def _half_means(group: Integers, i: Floats, seed: int) -> tuple[Floats, Floats]:
-    """Means of random halves as `reduction.statistics.cc_half` draws them; 0 for lone ones."""
+def _half_means(group: Integers, i: Floats, w: Floats, seed: int) -> tuple[Floats, Floats]:
+    """Weighted means of random halves, as `reduction.statistics.cc_half` draws them; 0 for lone ones."""
     n = np.bincount(group)
     order = np.lexsort((np.random.default_rng(seed).random(len(group)), group))
     position = np.arange(len(group)) - (np.cumsum(n) - n)[group[order]]
@@ -238,8 +241,9 @@ def _half_means(group: Integers, i: Floats, seed: int) -> tuple[Floats, Floats]:
     means = []
     for side in (0, 1):
         mine = order[half == side]
-        count = np.bincount(group[mine], minlength=len(n))
-        means.append(np.bincount(group[mine], i[mine], len(n)) / np.maximum(count, 1))
+        total = np.bincount(group[mine], w[mine], len(n))
+        weighted = np.bincount(group[mine], w[mine] * i[mine], len(n))
+        means.append(weighted / np.where(total > 0, total, 1.0))
     return means[0], means[1]
 
 
