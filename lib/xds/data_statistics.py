@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from math import nan
 
-from .log import Lines, count, number, undefined
+from .log import Lines, count, number, percent, spans, undefined
 from .shells import ShellTable, shell_table
 
 
@@ -108,15 +108,15 @@ def _error_shell(line: str) -> ErrorShell | None:
     words = re.findall(r"-?\d*\.\d{2}|\*+|-?\d+", m[3]) if m else []
     if m is None or len(words) != 7:
         return None
-    i_over_sigma, chi_square, observed, expected = (number(word) for word in words[:4])
+    i_over_sigma, chi_square = number(words[0]), number(words[1])
     n_compared = count(words[4])
     return ErrorShell(
         d_max_A=float(m[1]),
         d_min_A=float(m[2]),
         i_over_sigma=undefined(i_over_sigma, (-99.0,)),
         chi_square=nan if n_compared == 0 else chi_square,
-        r_observed=undefined(observed) / 100,
-        r_expected=undefined(expected) / 100,
+        r_observed=percent(words[2]),
+        r_expected=percent(words[3]),
         n_compared=n_compared,
         n_accepted=count(words[5]),
         n_rejected=count(words[6]),
@@ -131,8 +131,8 @@ _RANGE = re.compile(
 def data_statistics(lines: Lines) -> tuple[DataStatistics, ...]:
     """Of every cumulative range of images, and of the data set saved."""
     found = [(i, m) for i, line in enumerate(lines.all) if (m := _RANGE.search(line))]
-    ends = [*(i for i, _ in found[1:]), len(lines.all)]
-    return tuple(_statistics(lines, i, end, m) for (i, m), end in zip(found, ends, strict=True))
+    bounds = spans([i for i, _ in found], len(lines.all))
+    return tuple(_statistics(lines, *span, m) for span, (_, m) in zip(bounds, found, strict=True))
 
 
 def _statistics(lines: Lines, start: int, end: int, title: re.Match[str]) -> DataStatistics:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..crystal.cell import Floats
-from .log import Lines, Log, count, number, read_lines
+from .log import Lines, Log, count, number, read_lines, spans
 from .refined import RefinedParameters, refined_blocks
 
 CLOSING = "total elapsed wall-clock time for INTEGRATE"
@@ -173,7 +173,7 @@ def _image(line: str, edges: list[int]) -> list[float] | None:
 
 def _integrated(lines: Lines) -> Iterator[int | None]:
     starts = [i for i, line in enumerate(lines.all) if _BATCH.search(line)]
-    for start, stop in zip(starts, [*starts[1:], len(lines.all)], strict=True):
+    for start, stop in spans(starts, len(lines.all)):
         yield lines.leading("REFLECTION INTENSITIES INTEGRATED", start, stop)
 
 

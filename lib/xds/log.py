@@ -11,7 +11,7 @@ read; the last line counts only if it was ended, since half a number looks like 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
@@ -302,6 +302,16 @@ def fixed(text: str, decimals: int) -> list[float]:
     """
     words = re.findall(rf"[-+]?\d*\.\d{{{decimals}}}|\*+", text)
     return [number(word) for word in words]
+
+
+def spans(starts: Sequence[int], end: int) -> list[tuple[int, int]]:
+    """From each start to the next, and from the last to `end`."""
+    return list(zip(starts, [*starts[1:], end], strict=False))
+
+
+def percent(word: str) -> float:
+    """A percentage as a fraction; NaN where undefined or overflown."""
+    return round(undefined(number(word.rstrip("%*"))) / 100, 6)
 
 
 def undefined(value: float, marks: Iterable[float] = (-99.9, -99.0)) -> float:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 
-from .log import Lines, count, number, undefined
+from .log import Lines, count, number, percent, undefined
 
 TITLE = "SUBSET OF INTENSITY DATA WITH SIGNAL/NOISE >="
 # "0.0" is printed for CC(1/2) where fewer reflections were compared than this.
@@ -113,11 +113,11 @@ def _shell(line: str, finest: float, d_max: float, old: bool) -> Shell | None:
         return None
     limit = finest if words[0] == "total" else number(words[0])
     n_compared, n_anomalous = count(words[7]), count(words[13])
-    r_meas = _fraction(words[9])
+    r_meas = percent(words[9])
     i_over_sigma = undefined(number(words[8]))
     if isnan(r_meas) and i_over_sigma == 0:
         i_over_sigma = nan
-    cc, few = _fraction(words[10]), n_compared is not None and n_compared < FEWEST_COMPARED
+    cc, few = percent(words[10]), n_compared is not None and n_compared < FEWEST_COMPARED
     if old or ((isnan(r_meas) or few) and not words[10].endswith("*")):
         cc = nan
     return Shell(
@@ -126,16 +126,16 @@ def _shell(line: str, finest: float, d_max: float, old: bool) -> Shell | None:
         n_observed=count(words[1]),
         n_unique=count(words[2]),
         n_possible=count(words[3]),
-        completeness=_fraction(words[4]),
-        r_observed=_fraction(words[5]),
-        r_expected=_fraction(words[6]),
+        completeness=percent(words[4]),
+        r_observed=percent(words[5]),
+        r_expected=percent(words[6]),
         n_compared=n_compared,
         i_over_sigma=i_over_sigma,
         r_meas=r_meas,
         cc_half=cc,
         cc_half_significant=not old and _significant(words[10]),
-        r_mrgd_f=_fraction(words[10]) if old else nan,
-        cc_anomalous=nan if n_anomalous == 0 else _fraction(words[11]),
+        r_mrgd_f=percent(words[10]) if old else nan,
+        cc_anomalous=nan if n_anomalous == 0 else percent(words[11]),
         cc_anomalous_significant=_significant(words[11]),
         sig_ano=nan if n_anomalous == 0 else number(words[12]),
         n_anomalous=n_anomalous,
@@ -144,8 +144,3 @@ def _shell(line: str, finest: float, d_max: float, old: bool) -> Shell | None:
 
 def _significant(word: str) -> bool:
     return word.endswith("*") and word.strip("*") != ""
-
-
-def _fraction(word: str) -> float:
-    """Percent as a fraction; NaN where undefined or overflown."""
-    return undefined(number(word.rstrip("%*"))) / 100

@@ -15,7 +15,7 @@ from .log import (
     fixed,
     number,
     numbers,
-    undefined,
+    percent,
     vector_or_none,
 )
 
@@ -153,7 +153,7 @@ def cell_settings(lines: Lines) -> tuple[CellSetting, ...]:
 
 
 def _r_meas(word: str, n_compared: int | None) -> float:
-    return nan if n_compared == 0 else undefined(number(word)) / 100
+    return nan if n_compared == 0 else percent(word)
 
 
 _INDEX = re.compile(

@@ -15,7 +15,18 @@ from pathlib import Path
 
 from ..crystal.cell import Cell
 from .error_model import ErrorModelAB, WilsonLine, error_model, wilson_line
-from .log import Lines, Log, cell_or_none, count, number, numbers, read_lines, undefined
+from .log import (
+    Lines,
+    Log,
+    cell_or_none,
+    count,
+    number,
+    numbers,
+    percent,
+    read_lines,
+    spans,
+    undefined,
+)
 from .shells import ShellTable, shell_table
 
 CLOSING = "elapsed wall-clock time"
@@ -275,11 +286,8 @@ _OUTPUT = "STATISTICS OF SCALED OUTPUT DATA SET :"
 
 
 def _outputs(lines: Lines) -> tuple[ScaledOutput, ...]:
-    starts = lines.find_all(_OUTPUT)
-    return tuple(
-        _output(lines, start, end)
-        for start, end in zip(starts, [*starts[1:], len(lines.all)], strict=True)
-    )
+    bounds = spans(lines.find_all(_OUTPUT), len(lines.all))
+    return tuple(_output(lines, start, end) for start, end in bounds)
 
 
 def _output(lines: Lines, start: int, end: int) -> ScaledOutput:
@@ -318,6 +326,6 @@ def _shells_of_input(lines: Lines, title: int) -> list[tuple[bool, InputShell]]:
             continue
         total = words[0] == "total"
         finest = finest if total else number(words[0])
-        observed, expected = (undefined(number(word.rstrip("%"))) / 100 for word in words[1:3])
-        shells.append((total, InputShell(finest, observed, expected, count(words[3]))))
+        rows = InputShell(finest, percent(words[1]), percent(words[2]), count(words[3]))
+        shells.append((total, rows))
     return shells
