@@ -7,7 +7,7 @@ correlation of the structures themselves, free of noise (the lengths and angles 
 K. Diederichs, 2017, Acta Cryst. D73, 286).
 
 A group of data sets is divided in two where that explains its CCs best. The division stands if
-rho is below 0.9 and below anything that the same search finds where there is nothing to find:
+rho is below 0.85 and below anything that the same search finds where there is nothing to find:
 in coefficients drawn about ``q_i q_j`` with Fisher's uncertainty and the scatter that the real ones
 show beside it. Parts are divided further until nothing stands.
 """
@@ -21,18 +21,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
+from scipy.stats import norm
 
 from ..crystal.cell import Floats
 from .data_set import DataSet
-from .hca import MAX_RATIO, Unassigned, labels_of, qualities
+from .hca import Unassigned, labels_of, qualities
 from .merged_reflections import MergedReflections
 from .pairwise import MIN_COMMON, Pairwise, correlate, tabulate, z_sd
 
+# Structures whose noise-free intensities correlate better than this are taken as one: data sets
+# that cover the same part of reciprocal space agree a little better than others.
+MAX_RATIO = 0.85
 # Divisions of noise alone, to judge one; and by how many of their standard deviations it must
 # lie below them.
-N_NULL, MIN_SIGNIFICANCE = 20, 3.0
-# A data set has to fit its group at least so well, beside what its noise lets expect.
-MIN_FIT = 0.6
+N_NULL, MIN_SIGNIFICANCE = 20, 4.0
+# A data set has to fit its group so well, beside what its noise lets expect: the first in any
+# case, the second where the others scatter so little that it is an outlier.
+MIN_FIT, GOOD_FIT = 0.6, 0.85
 # Scatter of z that no number of reflections removes: crystals of one phase differ.
 _Z_SCATTER = 0.1
 
@@ -109,25 +114,21 @@ def isomorphous_groups(pairwise: Pairwise, *, seed: int = 0) -> IsomorphousGroup
     rng = np.random.default_rng(seed)
     contrasts: list[Contrast] = []
     found: list[NDArray[np.int64]] = []
-    left: dict[int, str] = {}
-    _, component = connected_components(csr_array(pairwise.known), directed=False)
-    for part in np.unique(component):
-        members = np.flatnonzero(component == part)
-        if len(members) == 1:
-            left[int(members[0])] = _why_alone(pairwise, int(members[0]))
-            continue
-        waiting = [members]
-        while waiting:
-            mine = waiting.pop()
-            contrast = _divide(pairwise, mine, rng)
-            if contrast is None:
-                found.append(mine)
-                continue
+    left = _strangers(pairwise)
+    friends = np.array([i for i in range(n) if i not in left], np.int64)
+    _, component = connected_components(
+        csr_array(pairwise.known[np.ix_(friends, friends)]), directed=False
+    )
+    waiting = [friends[component == part] for part in np.unique(component)]
+    while waiting:
+        mine = waiting.pop()
+        contrast = _divide(pairwise, mine, rng)
+        if contrast is not None:
             contrasts.append(contrast)
-            if contrast.separate:
-                waiting += [np.array(contrast.first), np.array(contrast.second)]
-            else:
-                found.append(mine)
+        if contrast is not None and contrast.separate:
+            waiting += [np.array(contrast.first), np.array(contrast.second)]
+        else:
+            found.append(mine)
     quality = np.full(n, np.nan)
     groups = []
     for mine in found:
@@ -171,14 +172,33 @@ def _sentence(
     return said
 
 
-def _why_alone(pairwise: Pairwise, i: int) -> str:
-    if not np.isfinite(pairwise.cc[i, i]):
-        return "its intensities do not vary"
-    most = int(np.max(np.delete(pairwise.n_common[i], i), initial=0))
-    return (
-        f"shares {most} reflections with others at most, {pairwise.min_common} are needed for a "
-        "correlation"
-    )
+def _strangers(pairwise: Pairwise) -> dict[int, str]:
+    """Data sets that correlate with no other beyond chance, each with its reason.
+
+    They must go first: whatever divides a group may as well divide noise.
+    """
+    n, known = len(pairwise), pairwise.known
+    with np.errstate(invalid="ignore"):
+        strength = np.where(known, pairwise.z / pairwise.z_sd, -np.inf)
+    bar = float(norm.isf(0.01 / max(n - 1, 1)))
+    left = {}
+    for i in range(n):
+        if not np.isfinite(pairwise.cc[i, i]):
+            left[i] = "its intensities do not vary"
+        elif not known[i].any():
+            most = int(np.max(np.delete(pairwise.n_common[i], i), initial=0))
+            left[i] = (
+                f"shares {most} reflections with others at most, {pairwise.min_common} are "
+                "needed for a correlation"
+            )
+        elif strength[i].max() < bar:
+            best = int(np.argmax(strength[i]))
+            left[i] = (
+                f"correlates with none of {int(known[i].sum())} others beyond chance: best "
+                f"{pairwise.cc[i, best]:.2f} over {pairwise.n_common[i, best]} reflections, with "
+                f"{pairwise.names[best]}"
+            )
+    return left
 
 
 # --- division --------------------------------------------------------------------------------
@@ -211,9 +231,7 @@ def _divide(
     q = _model_qualities(group, side, ratio)
     model = np.arctanh(np.clip(np.outer(q, q) * np.where(side[:, None] == side, 1, ratio), 0, 0.999))
     upper = np.triu(known, 1)
-    # scatter beside Fisher's, of the middle 68 % so that misfits do not widen what judges them
-    pull = np.abs(part.z - model)[upper]
-    excess = max(float(np.quantile(pull, 0.68)) ** 2 - float(np.median(sd2[upper])), 0.0)
+    excess = _excess_variance((part.z - model)[upper] ** 2, sd2[upper], len(members) + 1)
     expected = np.arctanh(np.clip(np.outer(q, q), 0, 0.999))
     null = []
     for _ in range(N_NULL):
@@ -239,6 +257,22 @@ def _divide(
         significance=significance,
         separate=bool(separate),
     )
+
+
+def _excess_variance(squares: Floats, variance: Floats, n_fitted: int) -> float:
+    """What must be added to the variances that the median of squares is that of chi^2 of one.
+
+    The median, so that a few misfits do not widen what they are judged by.
+    """
+    freedom = max(1 - n_fitted / len(squares), 0.2)
+    excess = 0.0
+    for _ in range(50):
+        ratio = float(np.median(squares / (variance + excess))) / (0.4549 * freedom)
+        if abs(ratio - 1) < 0.01 or (ratio < 1 and excess == 0):
+            break
+        middle = float(np.median(variance)) + excess
+        excess = max(excess + 0.7 * (ratio - 1) * middle, 0.0)
+    return excess
 
 
 def _mean_cc(pairwise: Pairwise, a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
@@ -347,8 +381,10 @@ def _purge(
         expected = np.where(np.isfinite(root), typical * root, middle)
         fit = q_all / expected
         lone = keep & (strength < 3)
+        scatter = 1.4826 * float(np.median(np.abs(fit[keep] - np.median(fit[keep]))))
+        bar = MIN_FIT if keep.sum() < 5 else float(np.clip(1 - 4 * scatter, MIN_FIT, GOOD_FIT))
         # pairs of two share what they lack
-        poor = keep & (fit < MIN_FIT) & ((1 - fit) * expected > 3 * noise) & (keep.sum() > 2)
+        poor = keep & (fit < bar) & ((1 - fit) * expected > 3 * noise) & (keep.sum() > 2)
         drop = lone | poor
         if not drop.any():
             break
