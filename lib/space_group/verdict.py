@@ -135,8 +135,8 @@ class Absences:
     Attributes
     ----------
     name : e.g. "2_1 along b", "n glide normal to a".
-    condition : which reflections it extinguishes, e.g. "0 k l: k + l = 2n + 1".
-    n : of them, unique and measured; 0 where it was not tested.
+    condition : what it leaves, as in International Tables: "0 k l: k + l = 2n".
+    n : extinguished reflections that were measured, unique; 0 where it was not tested.
     i_over_sigma : mean over them.
     n_above_3_sigma : of them.
     ratio : mean of I / <I>, <I> that of all reflections at the same resolution.
