@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..geometry import centre_from_xds, centre_to_xds, to_beam_frame
+from ..geometry import (
+    EllipticalDistortion,
+    centre_from_xds,
+    centre_to_xds,
+    to_beam_frame,
+)
 from ..series.rotation_series import RotationSeries
 from .mask import rectangles
 from .source import Sidecar, runs, stated
@@ -151,6 +156,7 @@ def write_xds_inp(
     *,
     template: str = "data/?????.img",
     pedestal_added: float = 0.0,
+    distortion_maps: tuple[str, str] | None = None,
 ) -> tuple[str, ...]:
     """Write an XDS.INP that runs as it is on the frames that `template` names.
 
@@ -160,6 +166,7 @@ def write_xds_inp(
     path : the file to write.
     template : the frames' names relative to it, ``?`` for each digit.
     pedestal_added : what the writer of the frames added to each pixel (its `WriteReport`).
+    distortion_maps : names of the files that undo the distortion along x and y, if written.
 
     Returns
     -------
@@ -176,7 +183,13 @@ def write_xds_inp(
     first, last = max(1, int(series.frame_number[0])), int(series.frame_number[-1])
     where = int(np.searchsorted(series.frame_number, first))
     kind = _KINDS.get(Path(template).suffix.lower(), "")
-    notes = _untold(series, first, kind)
+    undistorted = geometry.with_(distortion=EllipticalDistortion(), radial_per_mm2=0.0)
+    told = series if distortion_maps is None else series.with_(geometry=undistorted)
+    notes = _untold(told, first, kind)
+    detector = ["DETECTOR= ADSC"]
+    if distortion_maps is not None:  # XDS reads the maps for this detector only
+        x_map, y_map = distortion_maps
+        detector = ["DETECTOR= PILATUS", f"X-GEO_CORR= {x_map}", f"Y-GEO_CORR= {y_map}"]
     present = set(series.frame_number.tolist())
     gaps = runs([n for n in range(first, last + 1) if n not in present])
     orgx, orgy = centre_to_xds(geometry.beam_centre_px)
@@ -206,7 +219,7 @@ def write_xds_inp(
         f"X-RAY_WAVELENGTH= {geometry.wavelength_A:.10f}",
         "INCIDENT_BEAM_DIRECTION= 0 0 1",
         "",
-        "DETECTOR= ADSC",
+        *detector,
         f"NX= {columns} NY= {rows}",
         f"QX= {geometry.pixel_size_mm:.6f} QY= {geometry.pixel_size_mm:.6f}",
         f"MINIMUM_VALID_PIXEL_VALUE= 0 OVERLOAD= {overload:.0f}",

@@ -11,6 +11,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,8 @@ class Ended:
             return ""
         if self.disk_full:
             return f"{self.program} failed: the disk is full"
+        if self.code == -signal.SIGXFSZ:
+            return f"{self.program} was stopped: a file grew without end"
         if self.code < 0:
             return f"{self.program} crashed with signal {-self.code}"
         lines = [line.strip() for line in self.text().splitlines() if line.strip()]
