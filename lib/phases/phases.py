@@ -221,7 +221,7 @@ def mean_phase(
         ]
     )
     deviation = np.sqrt(np.average((moved - np.array(best.cell)) ** 2, axis=0, weights=weight))
-    sa, sb, sc, s_alpha, s_beta, s_gamma = deviation.tolist()
+    sa, sb, sc, s_alpha, s_beta, s_gamma = np.round(deviation, 6).tolist()
     strain = np.array(
         [lattice_distance(mean_record.niggli_basis, m.niggli_basis, 1.0) for m in members]
     )
