@@ -1,9 +1,7 @@
 """Indexing ambiguity: lattices with more symmetry than the crystal, by nature or nearly.
 
-A rotation of the lattice that is none of the crystal's gives another setting with the same cell;
-each data set was indexed in one of them by chance. Lattices whose metric comes within a
-tolerance of a higher symmetry are ambiguous as well (pseudo-merohedral; MFI with a = 20.1 and b =
-19.7 Å).
+Where the lattice allows several settings (`ambiguity_operators`) each data set was indexed in one
+of them by chance.
 
 Each data set enters in all its settings. They are placed in a space of few dimensions so that
 scalar products reproduce the CCs (Brehm & Diederichs, 2014, Acta Cryst. D70, 101; with copies as
@@ -19,21 +17,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import gemmi
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from ..crystal.cell import Cell, Floats, orthogonalisation
-from ..crystal.niggli import niggli_reduce
-from ..crystal.two_folds import group_rotations, obliquity_deg, two_fold_groups, two_folds
+from ..crystal.cell import Floats
+from .ambiguity_operators import ambiguity_operators, among
 from .data_set import DataSet
 from .hca import Unassigned
 from .pairwise import MIN_COMMON, ValueTable, correlate, tabulate, z_sd
 
-# A metric is taken for one of higher symmetry within these: two-fold axes off by so much, and
-# the r.m.s. strain that the symmetry asks for. Errors of cells from electrons are about 1 %.
-MAX_OBLIQUITY_DEG, MAX_STRAIN = 2.0, 0.015
 # Settings whose CCs, corrected for noise, come closer than this to each other are symmetry.
 SYMMETRY_RATIO = 0.9
 # Standard deviations by which a setting must lead the next to be called resolved.
@@ -84,83 +77,6 @@ class Ambiguity:
             one.reindexed(t) if number else one
             for one, t, number in zip(data_sets, self.transforms, self.choice, strict=True)
         )
-
-
-# --- the settings ----------------------------------------------------------------------------
-
-
-def ambiguity_operators(
-    cell: Cell,
-    bravais: str,
-    rotations: ArrayLike,
-    *,
-    max_obliquity_deg: float = MAX_OBLIQUITY_DEG,
-    max_strain: float = MAX_STRAIN,
-) -> Floats:
-    """Settings with (nearly) the same cell that the crystal's symmetry does not relate.
-
-    Parameters
-    ----------
-    cell, bravais : of the phase.
-    rotations : (m, 3, 3) of its Laue group, acting on columns of indices.
-    max_obliquity_deg, max_strain : how nearly.
-
-    Returns
-    -------
-    (k, 3, 3) transforms of the real basis (`DataSet.reindexed`), one per coset of the crystal's
-    rotations in those of the lattice, the identity first; k = 1 where there is no ambiguity.
-
-    Raises
-    ------
-    ValueError : if the lattice does not have the symmetry of `rotations`.
-    """
-    own = np.asarray(rotations, float).transpose(0, 2, 1)
-    lattice = _lattice_rotations(cell, bravais, own, max_obliquity_deg, max_strain)
-    # nearest to the identity first, so that the simplest stands for its coset
-    traces = -np.trace(lattice, axis1=1, axis2=2)
-    size = np.abs(lattice).sum(axis=(1, 2))
-    flat = np.round(lattice.reshape(-1, 9), 6)
-    order = np.lexsort((*(-flat.T[::-1]), size, traces))
-    chosen: list[Floats] = []
-    for transform in lattice[order]:
-        if not any(_among(np.linalg.solve(one, transform), own) for one in chosen):
-            chosen.append(transform)
-    return np.array(chosen)
-
-
-def _lattice_rotations(
-    cell: Cell, bravais: str, own: Floats, max_obliquity_deg: float, max_strain: float
-) -> Floats:
-    basis = orthogonalisation(cell)
-    centring = bravais[1]
-    primitive = np.array(gemmi.UnitCell(*cell).primitive_orth_matrix(centring).tolist())
-    niggli, _ = niggli_reduce(primitive)
-    inverse = np.linalg.inv(niggli)
-    to_niggli = inverse @ basis
-    back = np.linalg.inv(to_niggli)
-    metric = niggli.T @ niggli
-    allowed = frozenset(np.flatnonzero(obliquity_deg(metric) <= max_obliquity_deg).tolist())
-    best: tuple[int, float, Floats] | None = None
-    for group in two_fold_groups(allowed):
-        turns = group_rotations(two_folds().matrices[sorted(group)])
-        mean = np.mean(turns.transpose(0, 2, 1) @ metric @ turns, axis=0)
-        strain = 0.5 * (inverse.T @ mean @ inverse - np.eye(3))
-        distance = float(np.sqrt(np.sum(strain**2) / 3))
-        transforms = back @ turns @ to_niggli
-        if distance > max_strain or not all(_among(one, transforms) for one in own):
-            continue
-        if best is None or (len(turns), -distance) > best[:2]:
-            best = (len(turns), -distance, np.round(transforms * 12) / 12)
-    if best is None:
-        raise ValueError(
-            f"rotations: found symmetry that the lattice {bravais} with cell "
-            f"{tuple(round(x, 3) for x in cell)} does not have"
-        )
-    return best[2] + 0.0  # no negative zeros
-
-
-def _among(one: Floats, transforms: Floats) -> bool:
-    return bool(np.any(np.all(np.abs(transforms - one) < 1e-4, axis=(1, 2))))
 
 
 # --- the choice ------------------------------------------------------------------------------
@@ -249,7 +165,7 @@ def _relative(settings: Floats, own: Floats) -> NDArray[np.int64]:
         for c in range(k):
             step = np.linalg.solve(settings[g], settings[c])
             table[g, c] = next(
-                (p for p in range(k) if _among(np.linalg.solve(settings[p], step), own)), 0
+                (p for p in range(k) if among(np.linalg.solve(settings[p], step), own)), 0
             )
     return table
 
@@ -449,22 +365,20 @@ def _too_few(most: int, min_common: int) -> str:
     return f"shares {most} reflections with the others, {min_common} are needed"
 
 
-def _most_unchanged(
-    settings: Floats, own: Floats, choice: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _most_unchanged(settings: Floats, own: Floats, choice: NDArray[np.int64]) -> NDArray[np.int64]:
     """The same relative settings, with most data sets (then the first) as they were."""
     best: tuple[int, bool] | None = None
     result = choice
     for common in settings:
         # a change of all that would leave the setting the rotations are given in is none
-        if not all(_among(np.linalg.solve(common, one @ common), own) for one in own):
+        if not all(among(np.linalg.solve(common, one @ common), own) for one in own):
             continue
         moved = np.array(
             [
                 next(
                     p
                     for p in range(len(settings))
-                    if _among(np.linalg.solve(settings[p], settings[g] @ common), own)
+                    if among(np.linalg.solve(settings[p], settings[g] @ common), own)
                 )
                 for g in choice
             ]

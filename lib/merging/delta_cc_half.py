@@ -139,8 +139,8 @@ def reject_by_delta_cc_half(
                 int(kept[i]),
                 table.names[kept[i]],
                 f"CC1/2 is {now.cc_half:.4f} with it and {now.without[i]:.4f} without: delta "
-                f"{now.delta[i]:+.4f}, {(middle - now.delta[i]) / sd:.1f} standard deviations below "
-                f"the median (cycle {len(cycles)})",
+                f"{now.delta[i]:+.4f}, {(middle - now.delta[i]) / sd:.1f} standard deviations "
+                f"below the median (cycle {len(cycles)})",
             )
             for i in out
         ]
@@ -203,9 +203,9 @@ class _Contributions:
             tuple(one.name for one in data_sets),
             code // max(m, 1),
             code % max(m, 1),
-            np.bincount(at).astype(float),
-            np.bincount(at, rest),
-            np.bincount(at, rest**2),
+            np.asarray(np.bincount(at), float),
+            np.asarray(np.bincount(at, rest), float),
+            np.asarray(np.bincount(at, rest**2), float),
             mean - level[shell],
             shell,
         )
@@ -218,15 +218,18 @@ class _Contributions:
         owner, group = place[self.owner[mine]], self.group[mine]
         parts = self.count[mine], self.total[mine], self.square[mine]
         m, shells = len(self.shell), int(self.shell.max(initial=0)) + 1
-        sums = [np.bincount(group, part, m) for part in parts]
+        sums = [np.asarray(np.bincount(group, part, m), float) for part in parts]
         before = self._terms(np.arange(m), *sums)
-        every = [np.bincount(self.shell, term, shells) for term in before]
+        every = [np.asarray(np.bincount(self.shell, t, shells), float) for t in before]
         after = self._terms(
             group, *(total[group] - part for total, part in zip(sums, parts, strict=True))
         )
         code = owner * shells + self.shell[group]
         without = [
-            total + np.bincount(code, new - old[group], len(kept) * shells).reshape(-1, shells)
+            total
+            + np.asarray(np.bincount(code, new - old[group], len(kept) * shells), float).reshape(
+                -1, shells
+            )
             for total, new, old in zip(every, after, before, strict=True)
         ]
         overall = float(_cc_half(*every)[()])
@@ -246,7 +249,7 @@ class _Contributions:
 
 
 def _cc_half(n: Floats, mean: Floats, square: Floats, variance: Floats) -> Floats:
-    """CC1/2 of shells (..., shells) from the sums of their reflections, weighted by their number."""
+    """CC1/2 of shells (..., shells) from the sums over their reflections."""
     enough = n > 1.5
     count = np.where(enough, n, 2.0)
     between = np.maximum(square - mean**2 / count, 0) / (count - 1)

@@ -230,7 +230,9 @@ def _linkage_of_some(distance: Floats, method: Linkage) -> Floats:
             if method == "single":
                 row = np.minimum(one, two)
             else:  # the largest of those there are
-                row = np.where(np.isinf(one), two, np.where(np.isinf(two), one, np.maximum(one, two)))
+                row = np.where(
+                    np.isinf(one), two, np.where(np.isinf(two), one, np.maximum(one, two))
+                )
         alive[b] = False
         row = np.where(alive, row, np.inf)
         row[a] = np.inf
@@ -328,9 +330,7 @@ def _corrected_between(pairwise: Pairwise, labels: NDArray[np.int64]) -> float:
     between = pairwise.known & (labels[:, None] != labels)
     expected = np.outer(q, q)[between]
     weight = np.maximum(pairwise.n_effective[between] - 3, 1)
-    return float(
-        np.sum(weight * pairwise.cc[between] * expected) / np.sum(weight * expected**2)
-    )
+    return float(np.sum(weight * pairwise.cc[between] * expected) / np.sum(weight * expected**2))
 
 
 def _noise_silhouettes(
