@@ -2,19 +2,19 @@
 
 In electron diffraction an extinguished reflection has intensity: beams diffracted twice end up
 in it (19 % of the mean in a real garnet). So two hypotheses are weighed for every class of
-reflections that some space group extinguishes, both of unknown mean intensity, in units of the
-mean at the same resolution:
+reflections that some space group extinguishes, both of unknown mean intensity:
 
-- extinguished: mean `leakage`, the same for all classes of the crystal, with an exponential
-  prior; reflections scatter about it by more than an exponential distribution does;
-- there: mean about that of the reflections of the same row or plane that nothing extinguishes,
-  within a factor, rarely less; reflections are distributed after Wilson, between the centric
-  and the acentric law.
+- extinguished: a fraction, `leakage`, of the geometric mean of two intensities: that of all
+  reflections at the same resolution, and that of the neighbours, which are the reflections
+  of the same row or plane that nothing extinguishes. The fraction is about the same for all
+  classes of the crystal, with an exponential prior;
+- there: about as strong as the neighbours, within a factor of two, rarely less.
 
-Both are convolved with the errors and summed over their unknowns, and one reflection alone
-decides nothing. A set of absences has the product over the classes that it extinguishes,
-summed over the common leakage. With no reflections measured nothing follows: it stays equally
-probable with and without.
+Only the level tells them apart, so that both have the same distribution about it, one between
+the centric and the acentric law, convolved with the errors. Both are summed over their
+unknowns, and one reflection alone decides nothing. A set of absences has the product over the
+classes that it extinguishes, summed over the common leakage. With no reflections measured
+nothing follows: it stays equally probable with and without.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from numpy.typing import NDArray
 
 from ..crystal.cell import Floats, Integers
 from .groups import Booleans, Element, Extinction, possible_groups
-from .intensities import LEAKED, PRESENT, log_density, mean_at_resolution
+from .intensities import log_density, mean_at_resolution
 from .verdict import Absences
 
-_LEAKAGE = np.array([0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8])
-_LOG_MEAN = np.linspace(-3.5, 2.0, 23)
+_LEAKAGE = np.array([0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5])
+_LOG_MEAN = np.linspace(-5.0, 2.5, 61)
 # Means of rows and planes scatter about their expectation like this (ln); a tenth of them are
 # far off, where atoms in special positions all but extinguish a class.
 _LOG_MEAN_SD, _FAR_SD, _FAR_SHARE = 0.6, 1.5, 0.1
+# What leaks into one class scatters about what leaks into all like this (ln).
+_LEAKAGE_SD = 0.3
 # Neighbours count for as much as this many reflections of the general mean.
 _PRIOR_NEIGHBOURS = 5
 
@@ -183,7 +185,7 @@ def _reference(neighbours: Floats) -> float:
 
 
 def _leakage_prior(expected: float) -> Floats:
-    edges = np.r_[0.0, (_LEAKAGE[1:] + _LEAKAGE[:-1]) / 2, 0.9]
+    edges = np.r_[0.0, (_LEAKAGE[1:] + _LEAKAGE[:-1]) / 2, 0.6]
     weight: Floats = np.diff(1 - np.exp(-edges / max(expected, 1e-3)))
     prior: Floats = np.maximum(weight / weight.sum(), 1e-12)
     return prior
@@ -191,11 +193,15 @@ def _leakage_prior(expected: float) -> Floats:
 
 def _gain(x: Floats, s: Floats, reference: float) -> Floats:
     """ln p(class | extinguished) for each leakage, less ln p(class | there)."""
-    extinguished = np.array([log_density(x, s, m, LEAKED).sum() for m in _LEAKAGE])
-    there = np.array([log_density(x, s, m, PRESENT).sum() for m in np.exp(_LOG_MEAN)])
+    # on a grid of ln mean that both hypotheses share; what leaks scatters from class to class
+    leaked = np.log(_LEAKAGE * np.sqrt(max(reference, 1.0)))
+    weight = np.exp(-0.5 * ((_LOG_MEAN - leaked[:, None]) / _LEAKAGE_SD) ** 2)
+    weight /= weight.sum(axis=1, keepdims=True)
+    there = np.array([log_density(x, s, m).sum() for m in np.exp(_LOG_MEAN)])
     z = _LOG_MEAN - np.log(reference)
     prior = (1 - _FAR_SHARE) / _LOG_MEAN_SD * np.exp(-0.5 * (z / _LOG_MEAN_SD) ** 2)
     prior += _FAR_SHARE / _FAR_SD * np.exp(-0.5 * (z / _FAR_SD) ** 2)
+    extinguished = np.logaddexp.reduce(there + np.log(weight + 1e-300), axis=1)
     gain: Floats = extinguished - np.logaddexp.reduce(there + np.log(prior / prior.sum()))
     return gain
 

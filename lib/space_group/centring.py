@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..crystal.cell import Cell, Floats, Integers, d_spacing_A
+from ..crystal.centring import centring_translations, primitive_basis
 from ..reduction.statistics import equivalents, merge
 from .intensities import mean_at_resolution
-from .laue import centring_translations, primitive_basis
 from .verdict import CentringEvidence
 
 # Fewer reflections than these do not show a translation.

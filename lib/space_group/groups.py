@@ -104,6 +104,8 @@ def _possible(operators: bytes, bravais: str) -> tuple[tuple[Extinction, ...], t
         key = (group.number, absent, frozenset(mine))
         if key not in seen:
             seen.add(key)
+            # the origin at an inversion centre, where there is a choice
+            group = gemmi.find_spacegroup_by_name(f"{group.hm}:2") if group.ext == "1" else group
             by_absences.setdefault(absent, []).append(group)
 
     elements: dict[bytes, Element] = {}

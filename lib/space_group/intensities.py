@@ -9,10 +9,8 @@ from ..crystal.cell import Floats
 
 # Reflections in the running mean.
 _WINDOW = 100
-# Exponentials (weight, mean) that stand for intensities with and without an inversion centre.
-PRESENT = ((0.5, 1.0), (0.25, 0.25), (0.25, 1.75))
-# What multiple scattering leaves varies more from reflection to reflection.
-LEAKED = ((0.75, 0.6), (0.25, 2.2))
+# Exponentials (weight, mean), between the laws with and without an inversion centre.
+_MIXTURE = ((0.5, 1.0), (0.25, 0.25), (0.25, 1.75))
 # A share of reflections may have any intensity: one of them alone decides nothing.
 _OUTLIERS, _OUTLIER_MEAN = 0.02, 4.0
 
@@ -45,29 +43,20 @@ def mean_at_resolution(
     return result
 
 
-def log_density(
-    x: Floats, s: Floats, mean: Floats | float, mixture: tuple[tuple[float, float], ...]
-) -> Floats:
-    """ln p(x) of intensities distributed as a mixture of exponentials, measured with error s.
-
-    Parameters
-    ----------
-    x, s : (n,) intensity and sigma over the mean at the resolution.
-    mean : expected of x.
-    mixture : (weight, mean) of each exponential, as `PRESENT`.
-    """
+def log_density(x: Floats, s: Floats, mean: float) -> Floats:
+    """ln p(x) of intensities x (n,), in any unit, with errors s (n,), about an expected mean."""
     parts = [
         np.log((1 - _OUTLIERS) * weight) + _exponential(x, s, mean * share)
-        for weight, share in mixture
+        for weight, share in _MIXTURE
     ]
     parts.append(np.log(_OUTLIERS) + _exponential(x, s, _OUTLIER_MEAN))
     total: Floats = np.logaddexp.reduce(np.stack(parts), axis=0)
     return total
 
 
-def _exponential(x: Floats, s: Floats, mean: Floats | float) -> Floats:
+def _exponential(x: Floats, s: Floats, mean: float) -> Floats:
     """ln of an exponential distribution convolved with a normal one."""
-    m = np.maximum(mean, 1e-3)
+    m = max(mean, 1e-3)
     result: Floats = -np.log(m) + s**2 / (2 * m**2) - x / m + log_ndtr(x / s - s / m)
     return result
 

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..crystal.cell import Cell, Floats, Integers, d_spacing_A, orthogonalisation
+from ..crystal.centring import centring_translations, primitive_basis
 from ..crystal.lattice_symmetry import (
     LatticeCandidate,
     candidate_operators,
-    holohedral_group,
     lattice_candidates,
 )
 from ..crystal.niggli import niggli_reduce
@@ -49,31 +49,6 @@ _PSEUDO_SYMMETRIC = 0.1
 # Cells are measured to a few per cent; what asks for more strain is another lattice.
 _MAX_STRAIN = 0.04
 _RANDOM_PAIRINGS = 200
-
-
-def primitive_basis(translations: ArrayLike) -> Floats:
-    """(3, 3) columns: a primitive basis of the integer vectors and the translations (k, 3)."""
-    extra = np.rint(24 * np.asarray(translations, float).reshape(-1, 3)).astype(np.int64)
-    rows = [row.tolist() for row in np.concatenate([24 * np.eye(3, dtype=np.int64), extra])]
-    basis = []
-    for column in range(3):  # Euclid's algorithm on the rows, one column after the other
-        while sum(row[column] != 0 for row in rows) > 1:
-            pivot = min((row for row in rows if row[column]), key=lambda row: abs(row[column]))
-            for row in rows:
-                if row is not pivot and row[column]:
-                    times = row[column] // pivot[column]
-                    row[:] = [x - times * y for x, y in zip(row, pivot, strict=True)]
-        pivot = next(row for row in rows if row[column])
-        rows.remove(pivot)
-        basis.append(pivot)
-    matrix = np.array(basis, float).T / 24
-    return matrix if np.linalg.det(matrix) > 0 else -matrix
-
-
-def centring_translations(bravais: str) -> Floats:
-    """(k, 3) fractional translations of a conventional cell, without 0 0 0."""
-    centring = np.array(holohedral_group(bravais).operations().cen_ops, float) / 24
-    return centring[np.any(centring != 0, axis=1)]
 
 
 @dataclass(frozen=True)
@@ -219,7 +194,7 @@ def _lattices(
 
 
 def _lattice(c: LatticeCandidate, to_niggli: Floats) -> _Lattice:
-    transform: Floats = c.transform.astype(np.float64)
+    transform = np.array(c.transform, np.float64)
     return _Lattice(
         c.bravais, c.cell, c.distance, to_niggli @ transform, _rotations(c.bravais, transform),
         transform,

@@ -150,7 +150,11 @@ def _rank(evidence: AbsenceEvidence, centric_odds: float, chiral: bool) -> tuple
     total = sum(g.probability for g in found)
     scale = 1 / total if total > 0 else 1.0
     found = [RankedGroup(**{**vars(g), "probability": g.probability * scale}) for g in found]
-    return tuple(sorted(found, key=lambda g: (-g.probability, len(g.elements), g.number)))
+    # the commoner first where absences that were not measured leave both as probable
+    return tuple(
+        sorted(found, key=lambda g: (-round(g.probability, 3), -_FREQUENCY.get(g.number, 0.0),
+                                     -g.probability, len(g.elements), g.number))
+    )  # fmt: skip
 
 
 def _weight(group: gemmi.SpaceGroup, centric_odds: float) -> float:

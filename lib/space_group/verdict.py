@@ -212,8 +212,8 @@ class SpaceGroupVerdict:
     centring : evidence by translation; empty where nothing was to be tested.
     absences : evidence by element.
     ranked : most probable first.
-    leakage, leakage_sd : intensity of extinguished reflections over the mean at the same
-        resolution, by multiple scattering; NaN where nothing is extinguished.
+    leakage, leakage_sd : intensity of extinguished reflections over what could leak into
+        them by multiple scattering (see `absences`); NaN where nothing is extinguished.
     e2_minus_1 : <|E^2 - 1|> of general reflections, and what is expected of their sigmas with
         and without an inversion centre.
     notes : one sentence each.
