@@ -1,4 +1,8 @@
-"""Data sets of crystals in random orientations, from true structure factors, without frames."""
+"""Data sets of crystals in random orientations, from true structure factors, without frames.
+
+For what begins with intensities: correlations, clusters, settings, scales. Which reflections a
+crystal records is the Ewald sphere's choice; noise, scale and fall-off are drawn.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ewaldflow.lib.crystal.cell import Cell, d_spacing_A, reciprocal_basis
-from ewaldflow.lib.merging.data_set import DataSet
-from ewaldflow.lib.simulation.structures import cell_of, structure_factors, zeolite
+from ..crystal.cell import Cell, d_spacing_A, reciprocal_basis
+from ..merging.data_set import DataSet
+from .structures import cell_of, structure_factors, zeolite
 
 Floats = NDArray[np.float64]
 WAVELENGTH_A = 0.01968
 
 
-class Structure:
+class TrueIntensities:
     """True |F|^2 of every reflection to `d_min_A`."""
 
     def __init__(self, structure: gemmi.SmallStructure, bravais: str, d_min_A: float = 1.0) -> None:
@@ -30,13 +34,13 @@ class Structure:
 
 
 @cache
-def framework(code: str, bravais: str = "oP", d_min_A: float = 1.0) -> Structure:
+def framework(code: str, bravais: str = "oP", d_min_A: float = 1.0) -> TrueIntensities:
     """A zeolite as it is."""
-    return Structure(zeolite(code), bravais, d_min_A)
+    return TrueIntensities(zeolite(code), bravais, d_min_A)
 
 
 @cache
-def filled(code: str, bravais: str = "oP", n: int = 6, seed: int = 1) -> Structure:
+def filled(code: str, bravais: str = "oP", n: int = 6, seed: int = 1) -> TrueIntensities:
     """The same framework, with `n` calcium sites in its pores: its cell, other intensities."""
     structure = zeolite(code)
     rng = np.random.default_rng(seed)
@@ -47,11 +51,11 @@ def filled(code: str, bravais: str = "oP", n: int = 6, seed: int = 1) -> Structu
         site.occ, site.u_iso = 1.0, 0.03
         structure.add_site(site)
     structure.setup_cell_images()
-    return Structure(structure, bravais)
+    return TrueIntensities(structure, bravais)
 
 
 def crystal(
-    truth: Structure,
+    truth: TrueIntensities,
     seed: int,
     *,
     range_deg: float = 30.0,
