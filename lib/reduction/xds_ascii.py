@@ -253,7 +253,10 @@ def _oscillation_deg(path: Path) -> float:
     with path.open(encoding="latin-1") as lines:
         for line in lines:
             if line.startswith("!OSCILLATION_RANGE="):
-                return float(line.split("=")[1].split()[0])
+                try:
+                    return float(line.split("=")[1].split()[0])
+                except (ValueError, IndexError):
+                    break
             if not line.startswith("!"):
                 break
     return float("nan")

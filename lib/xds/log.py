@@ -115,75 +115,18 @@ class LogFields(TypedDict):
     n_runs: int
 
 
-class Lines:
-    """The lines of one run in a log, and what went wrong in reading them."""
+class LogText:
+    """Lines of a log, and which of them could not be understood.
 
-    def __init__(self, path: Path, text: str, expected: str, closing: str) -> None:
-        every = text.splitlines()
-        banners = [
-            Banner(m[1], m[2].strip(), int(m[3]) if m[3] else None, m[4].strip(), number)
-            for number, line in enumerate(every, 1)
-            if (m := _BANNER.search(line)) and len(line) < 200
-        ]
-        mine = [banner for banner in banners if banner.program == expected]
-        if not mine:
-            found = f"no banner of {expected}"
-            if banners:
-                found = f"a log of {banners[0].program}"
-            raise UserError(path, found, f"a log of {expected}", "give the file that it wrote")
-        self.path, self.banner = path, mine[-1]
-        self.n_runs = len(mine)
-        after = [banner.line for banner in banners if banner.line > self.banner.line]
-        self.offset = self.banner.line - 1
-        self.all = every[self.offset : after[0] - 1 if after else None]
+    Parameters
+    ----------
+    lines : without their ends.
+    offset : lines of the file before the first of them.
+    """
+
+    def __init__(self, lines: list[str], offset: int = 0) -> None:
+        self.all, self.offset = lines, offset
         self.problems: list[str] = []
-        self.messages = tuple(self._messages())
-        self.complete = any(closing in line for line in self.all[-40:])
-        self.complete |= any(message.kind == "ERROR" for message in self.messages)
-        if not after and not text.endswith("\n") and not self._closed(closing):
-            self.all = self.all[:-1]
-
-    def _closed(self, closing: str) -> bool:
-        last = self.all[-1]
-        return closing in last or bool(_MESSAGE.search(last))
-
-    def _messages(self) -> Iterator[Message]:
-        for index, line in enumerate(self.all):
-            found = _MESSAGE.search(line)
-            if not found:
-                continue
-            headline = " ".join(f"{found[2]} {found[3]}".split())
-            words = [headline]
-            for more in self.all[index + 1 : index + 20]:
-                if not more.strip() or _MESSAGE.search(more) or set(more.strip()) <= set("*-"):
-                    break
-                words.append(more)
-            kind: Literal["ERROR", "WARNING"] = (
-                "ERROR" if found[1].upper() == "ERROR" else "WARNING"
-            )
-            text = " ".join(" ".join(words).split())
-            yield Message(kind, headline, text, self.offset + index + 1)
-
-    def common(self) -> LogFields:
-        """The fields of `Log`; to be called last, when all problems are known."""
-        stops_at = ""
-        if not self.complete:
-            index = max((i for i, line in enumerate(self.all) if line.strip()), default=0)
-            text = self.all[index].strip()[:80] if self.all else ""
-            stops_at = f"line {self.offset + index + 1}: {text}"
-        return {
-            "banner": self.banner,
-            "messages": self.messages,
-            "complete": self.complete,
-            "stops_at": stops_at,
-            "problems": tuple(self.problems),
-            "n_runs": self.n_runs,
-        }
-
-    @property
-    def errors(self) -> tuple[Message, ...]:
-        """The messages that stopped the program."""
-        return tuple(message for message in self.messages if message.kind == "ERROR")
 
     def find(self, text: str, start: int = 0, stop: int | None = None) -> int | None:
         """Index of the first line that contains `text`, at or after `start`."""
@@ -239,6 +182,76 @@ class Lines:
         """Remember that a line could not be read."""
         text = self.all[index].strip()[:80]
         self.problems.append(f"line {self.offset + index + 1}: {what} not understood: {text!r}")
+
+
+class Lines(LogText):
+    """The lines of one run in a log, and what went wrong in reading them."""
+
+    def __init__(self, path: Path, text: str, expected: str, closing: str) -> None:
+        every = text.splitlines()
+        banners = [
+            Banner(m[1], m[2].strip(), int(m[3]) if m[3] else None, m[4].strip(), number)
+            for number, line in enumerate(every, 1)
+            if (m := _BANNER.search(line)) and len(line) < 200
+        ]
+        mine = [banner for banner in banners if banner.program == expected]
+        if not mine:
+            found = f"no banner of {expected}"
+            if banners:
+                found = f"a log of {banners[0].program}"
+            raise UserError(path, found, f"a log of {expected}", "give the file that it wrote")
+        self.path, self.banner = path, mine[-1]
+        self.n_runs = len(mine)
+        after = [banner.line for banner in banners if banner.line > self.banner.line]
+        offset = self.banner.line - 1
+        super().__init__(every[offset : after[0] - 1 if after else None], offset)
+        self.messages = tuple(self._messages())
+        self.complete = any(closing in line for line in self.all[-40:])
+        self.complete |= any(message.kind == "ERROR" for message in self.messages)
+        if not after and not text.endswith("\n") and not self._closed(closing):
+            self.all = self.all[:-1]
+
+    def _closed(self, closing: str) -> bool:
+        last = self.all[-1]
+        return closing in last or bool(_MESSAGE.search(last))
+
+    def _messages(self) -> Iterator[Message]:
+        for index, line in enumerate(self.all):
+            found = _MESSAGE.search(line)
+            if not found:
+                continue
+            headline = " ".join(f"{found[2]} {found[3]}".split())
+            words = [headline]
+            for more in self.all[index + 1 : index + 20]:
+                if not more.strip() or _MESSAGE.search(more) or set(more.strip()) <= set("*-"):
+                    break
+                words.append(more)
+            kind: Literal["ERROR", "WARNING"] = (
+                "ERROR" if found[1].upper() == "ERROR" else "WARNING"
+            )
+            text = " ".join(" ".join(words).split())
+            yield Message(kind, headline, text, self.offset + index + 1)
+
+    def common(self) -> LogFields:
+        """The fields of `Log`; to be called last, when all problems are known."""
+        stops_at = ""
+        if not self.complete:
+            index = max((i for i, line in enumerate(self.all) if line.strip()), default=0)
+            text = self.all[index].strip()[:80] if self.all else ""
+            stops_at = f"line {self.offset + index + 1}: {text}"
+        return {
+            "banner": self.banner,
+            "messages": self.messages,
+            "complete": self.complete,
+            "stops_at": stops_at,
+            "problems": tuple(self.problems),
+            "n_runs": self.n_runs,
+        }
+
+    @property
+    def errors(self) -> tuple[Message, ...]:
+        """The messages that stopped the program."""
+        return tuple(message for message in self.messages if message.kind == "ERROR")
 
 
 def read_text(path: str | Path, what: str) -> str:

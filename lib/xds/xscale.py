@@ -8,10 +8,12 @@ input prints no table, and PRINT_CORRELATIONS=FALSE suppresses it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
+from typing import TypeVar
 
 from ..crystal.cell import Cell
 from .error_model import ErrorModelAB, WilsonLine, error_model, wilson_line
@@ -210,15 +212,15 @@ def _inputs(lines: Lines) -> tuple[ScaledInput, ...]:
             read.append((int(m[1]), m[5], number(m[2]), count(m[3]), count(m[4])))
         elif _UNCONNECTED not in line and "!!!" not in line:
             lines.not_understood(index, "input data set")
-    k_b = _named(lines, "K        B           DATA SET NAME", 2)
-    models = _named(lines, "ISa    ISa0   INPUT DATA SET", 4)
-    shells = _input_shells(lines)
-    # the tables follow the order of the inputs; a name may come twice, or be cut at its end
+    names = [name for _, name, *_ in read]
+    k_b = _in_order(names, _named(lines, "K        B           DATA SET NAME", 2))
+    models = _in_order(names, _named(lines, "ISa    ISa0   INPUT DATA SET", 4))
+    shells = _in_order(names, _input_shells(lines))
     found = []
-    for position, (n, name, mean, accepted, rejected) in enumerate(read):
-        k, b = k_b[position] if len(k_b) == len(read) else (nan, nan)
-        model = models[position] if len(models) == len(read) else None
-        rows = shells[position] if len(shells) == len(read) else []
+    for (n, name, mean, accepted, rejected), factors, model, rows in zip(
+        read, k_b, models, shells, strict=True
+    ):
+        k, b = factors or (nan, nan)
         found.append(
             ScaledInput(
                 number=n,
@@ -228,17 +230,32 @@ def _inputs(lines: Lines) -> tuple[ScaledInput, ...]:
                 n_rejected=rejected,
                 k=k,
                 b=b,
-                error_model=error_model(*model[:3]) if model else None,
+                error_model=error_model(model[0], model[1], model[2]) if model else None,
                 isa_alone=undefined(model[3], (-1.0,)) if model else nan,
-                r_shells=tuple(row for total, row in rows if not total),
-                r_total=next((row for total, row in rows if total), None),
+                r_shells=tuple(row for total, row in rows or () if not total),
+                r_total=next((row for total, row in rows or () if total), None),
             )
         )
     return tuple(found)
 
 
-def _named(lines: Lines, title: str, n: int) -> list[list[float]]:
-    """The `n` numbers before each name of the last table with that heading."""
+T = TypeVar("T")
+
+
+def _in_order(names: list[str], table: list[tuple[str, T]]) -> list[T | None]:
+    """Rows of a table for the inputs: by position if all are there, else by their names.
+
+    A name may come twice, and then only its position tells which is meant.
+    """
+    if len(table) == len(names):
+        return [row for _, row in table]
+    often = Counter(names) + Counter(name for name, _ in table)
+    rows = dict(table)
+    return [rows.get(name) if often[name] == 2 else None for name in names]
+
+
+def _named(lines: Lines, title: str, n: int) -> list[tuple[str, list[float]]]:
+    """Name and the `n` numbers before it, of the last table with that heading."""
     titles = lines.find_all(title)
     if not titles:
         return []
@@ -249,7 +266,7 @@ def _named(lines: Lines, title: str, n: int) -> list[list[float]]:
         if len(words) < n + 1 or not all(re.fullmatch(r"\*+|[-+.\dE]+", w) for w in words[:n]):
             lines.not_understood(index, "row of a data set")
         else:
-            table.append(values)
+            table.append((words[n].strip(), values))
     return table
 
 
@@ -307,9 +324,11 @@ def _output(lines: Lines, start: int, end: int) -> ScaledOutput:
     )
 
 
-def _input_shells(lines: Lines) -> list[list[tuple[bool, InputShell]]]:
+def _input_shells(lines: Lines) -> list[tuple[str, list[tuple[bool, InputShell]]]]:
+    title = "R-FACTORS FOR INTENSITIES OF DATA SET"
     return [
-        _shells_of_input(lines, i) for i in lines.find_all("R-FACTORS FOR INTENSITIES OF DATA SET")
+        (lines.all[i].partition(title)[2].strip(), _shells_of_input(lines, i))
+        for i in lines.find_all(title)
     ]
 
 
