@@ -5,6 +5,7 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2
 
 from ..crystal.cell import Cell
 from ..crystal.lattice_symmetry import holohedral_group
@@ -16,6 +17,8 @@ from .observations import Observations, observations
 from .saturation import SaturatedChoice
 from .scaling import Scaled
 
+_IMPROBABLE = 0.001
+
 
 def merge_scaled(
     scaled: Scaled,
@@ -25,6 +28,9 @@ def merge_scaled(
     d_min_A: float | None = None,
 ) -> MergedReflections:
     """Weighted means (1/sigma^2) of equivalent observations, outliers left out.
+
+    Sigmas follow from those of the observations; where these disagree by more than they allow
+    (chi^2 with a chance of 0.1 %), as do two of which one is wrong, from their scatter.
 
     Parameters
     ----------
@@ -56,11 +62,15 @@ def merge_scaled(
     rows = np.flatnonzero(good)
     hkl = np.concatenate([d.hkl for d in scaled.data])
     kept, first, group = np.unique(obs.group[rows], return_index=True, return_inverse=True)
-    merged = merge(group, obs.intensity[rows], obs.sigma[rows])
+    i, sigma = obs.intensity[rows], obs.sigma[rows]
+    merged = merge(group, i, sigma)
+    square = np.bincount(group, ((i - merged.intensity[group]) / sigma) ** 2)
+    freedom = np.maximum(merged.multiplicity - 1, 1)
+    disagree = chi2.sf(square, freedom) < _IMPROBABLE
     return MergedReflections(
         hkl=asymmetric_unit(hkl[rows[first]], scaled.operators).astype(np.int32),
         intensity=merged.intensity,
-        sigma=merged.sigma,
+        sigma=merged.sigma * np.where(disagree, np.sqrt(square / freedom), 1.0),
         multiplicity=merged.multiplicity,
         n_saturated=np.bincount(group, obs.saturated[rows], len(kept)).astype(np.int64),
         cell=mean_cell(scaled.data),

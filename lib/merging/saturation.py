@@ -59,8 +59,10 @@ def saturated_evidence(scaled: Scaled) -> SaturatedEvidence:
 
     Kept if the ratio is within 15 % of one (or of what its error allows) and scatters no more than
     twice as much as the control; only filled in where nothing else is known, if worse; dropped if
-    ratio or scatter are off by more than 60 %. With fewer than ten comparisons they are filled in:
-    the strongest reflections are missed more than they are wrong.
+    ratio or scatter are off by more than 60 %. A ratio above one is expected, as of equivalents
+    those saturate that happen to be strong: 1.5 times the control's scatter is allowed for that.
+    With fewer than ten comparisons they are filled in: the strongest reflections are missed more
+    than they are wrong.
     """
     obs = observations(scaled.data, scaled.operators)
     good = ~np.concatenate(scaled.outlier)
@@ -88,8 +90,9 @@ def saturated_evidence(scaled: Scaled) -> SaturatedEvidence:
     control = clean & known & (mean >= np.quantile(mean[tested], 0.1))
     enough = int(control.sum()) >= _MIN_COMPARED
     control_spread = _middle_and_spread(ratio[control])[1] if enough else float("nan")
-    bias = abs(middle - 1)
     allowed = 2 * control_spread if enough else 0.5
+    # of equivalents those saturate that happen to be strong: up to the scatter that is no error
+    bias = 1 - middle if middle < 1 else max(middle - 1 - 0.75 * allowed, 0.0)
     choice: SaturatedChoice = "keep"
     if bias - 2 * error > _USELESS or spread > _USELESS + (control_spread if enough else 0):
         choice = "drop"

@@ -5,9 +5,10 @@ are eliminated exactly (each set of equivalents is centred on its own weighted m
 Acta Cryst. 20 (1966) 886), and what is left is solved by conjugate gradients on sparse matrices,
 preconditioned with the blocks of the data sets. The first passes compare logarithms of strong
 reflections, which find scales wherever they are; the last ones are Gauss-Newton steps on the
-intensities themselves, weak and negative ones included, which have no bias from a cut on I/sigma
-(Hamilton, Rollett & Sparks, Acta Cryst. 18 (1965) 129). Weights are those of a relative error
-that the residuals themselves show, times Huber's.
+intensities themselves, weak and negative observations of well known reflections included, which
+have no bias from a cut on I/sigma (Hamilton, Rollett & Sparks, Acta Cryst. 18 (1965) 129). Weights
+are those of a relative error that the residuals themselves show, times Huber's, with sigmas that
+do not depend on whether their own intensity came out high or low.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ _SURFACE, _STEP = 0.1, 0.05
 # Relative error of a strong intensity before the data have told theirs.
 _RELATIVE_ERROR = 0.15
 _HUBER = 2.0
+# Reflections whose mean is known better than this tell scales; with an uncertain mean, those
+# that deviate from it by chance would seem to be weak.
+_KNOWN = 6.0
+# Frames with less than this part of the expected intensity, over such a stretch, saw no crystal.
+_LOST, _STRETCH_DEG = 0.35, 2.0
 _LOG_PASSES, _LINEAR_PASSES = 3, 4
 
 
@@ -181,6 +187,67 @@ def frame_and_surface(
     return frame_scale, surface
 
 
+@dataclass(frozen=True)
+class LostFrames:
+    """A stretch of frames that recorded next to nothing: the crystal had left the beam.
+
+    member : number of the data set. first, last : frames. fraction : of what was expected.
+    """
+
+    member: int
+    first: int
+    last: int
+    fraction: float
+
+
+def lost_frames(
+    design: Design, p: Floats, obs: Observations, use: NDArray[np.bool_]
+) -> tuple[list[LostFrames], NDArray[np.bool_]]:
+    """Where intensities are less than `_LOST` of their equivalents', and (n,) which those are.
+
+    Judged in stretches of about `_STRETCH_DEG` by what is observed over the means of equivalents,
+    the smooth scale included; never a whole series, which simply has another scale.
+    """
+    factor = np.exp(design.matrix @ p)
+    i, sigma = obs.intensity / factor, obs.sigma / factor
+    weight = np.where(use, 1 / (sigma**2 + (0.3 * np.maximum(i, 0)) ** 2), 0.0)
+    total = np.bincount(obs.group, weight, obs.n_groups)
+    mean = np.bincount(obs.group, weight * i, obs.n_groups) / np.where(total > 0, total, 1.0)
+    # the others' mean, for a stretch must not be judged by itself
+    rest = total[obs.group] - weight
+    other = (total * mean)[obs.group] - weight * i
+    other = np.where(rest > 0, other / np.where(rest > 0, rest, 1.0), 0.0)
+    told = use & (rest > 0) & (other * np.sqrt(np.maximum(rest, 0)) > 3)
+
+    per_frame = obs.range_deg / np.maximum(obs.n_frames, 1)
+    width = np.maximum(np.rint(_STRETCH_DEG / np.where(per_frame > 0, per_frame, 1.0)), 1)
+    n_parts = np.maximum(np.ceil(obs.n_frames / width), 1).astype(np.int64)
+    first = np.concatenate([[0], np.cumsum(n_parts)])
+    within = np.clip(np.rint(obs.frame) // width[obs.member], 0, n_parts[obs.member] - 1)
+    part = first[obs.member] + within.astype(np.int64)
+    size = int(first[-1])
+
+    own = p[design.first[obs.member]]  # ln K: the smooth scale is relative to it
+    smooth = factor / np.exp(own) * np.where(told, 1.0, 0.0)
+    count = np.bincount(part, told, size)
+    level = np.bincount(part, smooth, size) / np.maximum(count, 1)
+    expected = np.bincount(part, np.where(told, other, 0.0), size)
+    ratio = np.bincount(part, np.where(told, i, 0.0), size) / np.where(expected > 0, expected, 1.0)
+    error = np.sqrt(np.bincount(part, np.where(told, sigma**2, 0.0), size))
+    error = error / np.where(expected > 0, expected, 1.0)
+    owner = np.repeat(np.arange(obs.n_sets), n_parts)
+    fraction = ratio * np.where(count > 0, level, 1.0)
+    lost = (count >= 5) & (expected > 0) & (fraction + error * level < _LOST)
+    lost &= (np.bincount(owner, ~lost & (count >= 5), obs.n_sets) > 0)[owner]
+    stretches = []
+    for k in np.flatnonzero(lost):
+        m = int(owner[k])
+        start = int((k - first[m]) * width[m])
+        end = int(min(start + width[m], obs.n_frames[m])) - 1
+        stretches.append(LostFrames(m, start, end, float(fraction[k])))
+    return stretches, lost[part]
+
+
 def solve(design: Design, obs: Observations, use: NDArray[np.bool_]) -> Floats:
     """Parameters (p,) from the observations marked; those of lone reflections tell nothing."""
     p = design.prior.copy()
@@ -193,6 +260,7 @@ def solve(design: Design, obs: Observations, use: NDArray[np.bool_]) -> Floats:
     precision = (design.penalty.T @ design.penalty).tocsc()
     error2 = _RELATIVE_ERROR**2
 
+    expected = _expected_sigmas(sigma, group, _tenths(obs, rows))
     strong = i > 3 * sigma
     weight = np.where(strong, 1 / ((sigma / np.where(strong, i, 1)) ** 2 + error2), 0.0)
     y = np.log(np.where(strong, i, 1.0))
@@ -208,9 +276,9 @@ def solve(design: Design, obs: Observations, use: NDArray[np.bool_]) -> Floats:
     for k in range(_LINEAR_PASSES):
         g = np.exp(x @ p)
         mean, error = _means(group, i / g, sigma / g, error2, robust)
-        known = mean > 2 * error
+        known = mean > _KNOWN * error
         m = np.where(known, mean, 1.0)
-        variance = (sigma / g / m) ** 2 + error2
+        variance = (expected / g / m) ** 2 + error2
         weight = np.where(known, 1 / variance, 0.0)
         z = i / g / m - 1
         if k == 0:
@@ -221,6 +289,29 @@ def solve(design: Design, obs: Observations, use: NDArray[np.bool_]) -> Floats:
         error2 = error2 * float(np.clip(grown, 0.25, 4.0))
         p = _step(x, z + x @ p, weight * robust, group, precision, design.prior, p, block)
     return p
+
+
+def _expected_sigmas(sigma: Floats, group: Integers, part: Integers) -> Floats:
+    """Sigmas that do not know whether their own intensity came out high or low."""
+    y = np.log(sigma)
+    by_part = np.zeros_like(y)
+    by_group = np.zeros_like(y)
+    for _ in range(2):
+        by_group = _group_mean(y - by_part, group)
+        by_part = _group_mean(y - by_group, part)
+    result: Floats = np.exp(by_group + by_part)
+    return result
+
+
+def _tenths(obs: Observations, rows: Integers) -> Integers:
+    """Which tenth of which series."""
+    position = obs.frame[rows] / np.maximum(obs.n_frames[obs.member[rows]], 1)
+    return obs.member[rows] * 10 + np.clip(position * 10, 0, 9).astype(np.int64)
+
+
+def _group_mean(y: Floats, group: Integers) -> Floats:
+    result: Floats = (np.bincount(group, y) / np.maximum(np.bincount(group), 1))[group]
+    return result
 
 
 def _means(

@@ -35,7 +35,14 @@ from .data_set import DataSet
 from .error_model import common_error_model, corrected_sigmas, set_error_models
 from .observations import Observations, find_copies, observations
 from .outliers import find_outliers
-from .scale_model import Design, build_design, frame_and_surface, solve
+from .scale_model import (
+    Design,
+    LostFrames,
+    build_design,
+    frame_and_surface,
+    lost_frames,
+    solve,
+)
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,16 @@ def scale_data_sets(
     # the strongest reflections of all are known from their flanks alone
     steady = ~obs.rejected & ~obs.saturated
     p = solve(design, obs, steady)
+    lost: list[LostFrames] = []
+    for _ in range(2):  # without them the scale of their neighbours may fall as well
+        found, in_lost = lost_frames(design, p, obs, steady)
+        if not found:
+            break
+        lost += found
+        obs = replace(obs, rejected=obs.rejected | in_lost)
+        steady &= ~in_lost
+        p = solve(design, obs, steady)
+    notes += _lost_notes(kept, lost)
     scaled, errors = _judged(design, p, obs, outlier_sigma, rounds=1)
     if scaled.outlier.any():
         p = solve(design, obs, steady & ~scaled.outlier)
@@ -303,6 +320,18 @@ def _linked(
     label = connected_components(coo_matrix(pairs >= min_common), directed=False)[1]
     size = np.bincount(label)
     return n_common.astype(np.int64), np.argsort(np.argsort(-size, kind="stable"))[label]
+
+
+def _lost_notes(data: Sequence[DataSet], lost: Sequence[LostFrames]) -> list[str]:
+    notes = []
+    for m in sorted({stretch.member for stretch in lost}):
+        mine = [stretch for stretch in lost if stretch.member == m]
+        where = ", ".join(f"{s.first}-{s.last}" for s in mine[:5])
+        notes.append(
+            f"{data[m].name}: frames {where} hold {100 * np.mean([s.fraction for s in mine]):.0f} "
+            "% of the intensity that equivalents have: the crystal was not in the beam; left out"
+        )
+    return notes
 
 
 def _notes(
