@@ -88,19 +88,9 @@ def lattice_distances(
     distance = np.zeros((n, n))
     bases = np.array(reduced_bases, float).reshape(n, 3, 3)
     metric, inverse = _unit_metrics(bases)
-    twice = np.array([1, 1, 1, 2, 2, 2])  # off-diagonal elements stand for two
-    standing = np.concatenate([twice * inverse, twice * metric], axis=1)
+    standing = _standing(metric, inverse)
     for j in range(1, n):
-        # The squares of the stretches and their inverses, summed, are a product of two vectors.
-        # They are least where the strain is.
-        moving = np.concatenate(
-            [
-                (_transform_of_metric() @ metric[j]).reshape(-1, 6),
-                (_of_inverse() @ inverse[j]).reshape(-1, 6),
-            ],
-            axis=1,
-        )
-        cost = standing[:j] @ moving.T
+        cost = standing[:j] @ _moving(metric[j], inverse[j]).T
         best = bases[j] @ unimodular_matrices()[np.argmin(cost, axis=1)]
         change = best @ np.linalg.inv(bases[:j])
         e = np.log(np.linalg.svd(change, compute_uv=False))
@@ -116,18 +106,56 @@ def thesis_distances(reduced_bases: Sequence[Floats]) -> Floats:
 
 
 def best_transforms(
-    basis: ArrayLike, other: ArrayLike, scale_weight: float = SCALE_WEIGHT
+    basis: ArrayLike,
+    other: ArrayLike,
+    *,
+    within: float = 1e-4,
+    scale_weight: float = SCALE_WEIGHT,
 ) -> tuple[Integers, Floats]:
-    """Every M by which ``other @ M`` comes near `basis`, both reduced, with its distance.
+    """The M by which ``other @ M`` comes nearest to `basis`, both reduced bases (3, 3).
+
+    Parameters
+    ----------
+    within : how much farther than the best others may be, as distance.
 
     Returns
     -------
-    (4632, 3, 3) matrices and (4632,) distances, ascending.
+    (k, 3, 3) matrices and (k,) distances, ascending.
     """
-    matrices = unimodular_matrices()
-    d = rms_strain(strains(basis, np.asarray(other, float) @ matrices), scale_weight)
+    pair = np.array([basis, other], float)
+    metric, inverse = _unit_metrics(pair)
+    cost = _moving(metric[1], inverse[1]) @ _standing(metric[:1], inverse[:1])[0]
+    nearest = unimodular_matrices()[[int(np.argmin(cost))]]
+    e = strains(pair[0], pair[1] @ nearest)
+    farthest = float(rms_strain(e, scale_weight)[0]) + within
+    shape = np.sqrt(max(farthest**2 - (scale_weight * float(e.mean())) ** 2, 0.0))
+    # Most that strains of that r.m.s. can cost: all of it along one direction.
+    matrices = unimodular_matrices()[cost <= 4.0 + 2.0 * np.cosh(2 * np.sqrt(3) * shape) + 1e-9]
+    d = rms_strain(strains(pair[0], pair[1] @ matrices), scale_weight)
     order = np.argsort(d, kind="stable")
+    order = order[d[order] <= float(d[order[0]]) + within]
     return matrices[order], d[order]
+
+
+def _standing(metric: Floats, inverse: Floats) -> Floats:
+    """(n, 12) what `_moving` is multiplied with."""
+    twice = np.array([1, 1, 1, 2, 2, 2])  # off-diagonal elements stand for two
+    return np.concatenate([twice * inverse, twice * metric], axis=1)
+
+
+def _moving(metric: Floats, inverse: Floats) -> Floats:
+    """(4632, 12) the metric tensors of a lattice on all bases.
+
+    The product with `_standing` is the sum of the squared stretches and their inverses, which is
+    least where the strain is.
+    """
+    return np.concatenate(
+        [
+            (_transform_of_metric() @ metric).reshape(-1, 6),
+            (_of_inverse() @ inverse).reshape(-1, 6),
+        ],
+        axis=1,
+    )
 
 
 def _unit_metrics(bases: Floats) -> tuple[Floats, Floats]:

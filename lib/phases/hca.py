@@ -28,7 +28,7 @@ from .distance import Metric
 Linkage = Literal["average", "single", "complete", "ward"]
 
 # Least floor and ceiling: relative strain, and Å with degrees for the thesis' metric.
-FLOOR: dict[Metric, float] = {"lattice": 0.015, "thesis": 1.0}
+FLOOR: dict[Metric, float] = {"lattice": 0.01, "thesis": 1.0}
 CEILING: dict[Metric, float] = {"lattice": 0.15, "thesis": 10.0}
 
 # A gap between phases is this many times what lies below it.

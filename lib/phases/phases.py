@@ -17,6 +17,8 @@ from .distance import (
     best_transforms,
     lattice_distance,
     lattice_distances,
+    rms_strain,
+    strains,
     thesis_distances,
 )
 from .hca import Linkage, automatic_cut, build_tree, clusters_below, noise_floor
@@ -36,7 +38,7 @@ class Phase:
     members : by name as given.
     transforms : (3, 3) each, what takes the member's conventional basis (columns a, b, c) to the
         phase's setting: ``DataSet.reindexed(transform, phase.bravais)``.
-    strain : (n,) distance of each member from the mean cell, as relative strain.
+    strain : (n,) relative strain of each member from the mean cell, its scale included.
     vote : weight of every lattice type the members were indexed as.
     """
 
@@ -181,8 +183,8 @@ def mean_phase(
 ) -> Phase:
     """The phase that series of one lattice make up.
 
-    Reduced bases are brought onto that of the most central member, the metric tensors averaged by
-    weight, and the lattice type chosen by vote among those the mean allows.
+    Reduced bases are brought onto that of the member with the most reflections, the metric
+    tensors averaged by weight, and the lattice type chosen by vote among those the mean allows.
 
     Parameters
     ----------
@@ -195,7 +197,7 @@ def mean_phase(
     if not members:
         raise ValueError("members: found none, expected at least one")
     weight = np.array([max(member.weight, 1e-9) for member in members])
-    central = _most_central(members, weight, scale_weight)
+    central = members[int(np.argmax(weight))]
     bases = np.array([_onto(central, m.niggli_basis, scale_weight) for m in members])
     metrics = bases.transpose(0, 2, 1) @ bases
     mean = np.linalg.cholesky(np.average(metrics, axis=0, weights=weight)).T
@@ -214,17 +216,10 @@ def mean_phase(
     transforms = tuple(
         setting_transforms(m, mean_record, scale_weight=scale_weight)[0][0] for m in members
     )
-    moved = np.array(
-        [
-            cell_from_real_basis(orthogonalisation(m.cell) @ t)
-            for m, t in zip(members, transforms, strict=True)
-        ]
-    )
-    deviation = np.sqrt(np.average((moved - np.array(best.cell)) ** 2, axis=0, weights=weight))
+    moved = [orthogonalisation(m.cell) @ t for m, t in zip(members, transforms, strict=True)]
+    cells = np.array([cell_from_real_basis(basis) for basis in moved])
+    deviation = np.sqrt(np.average((cells - np.array(best.cell)) ** 2, axis=0, weights=weight))
     sa, sb, sc, s_alpha, s_beta, s_gamma = np.round(deviation, 6).tolist()
-    strain = np.array(
-        [lattice_distance(mean_record.niggli_basis, m.niggli_basis, 1.0) for m in members]
-    )
     return Phase(
         name=name,
         cell=best.cell,
@@ -232,7 +227,7 @@ def mean_phase(
         spread=(sa, sb, sc, s_alpha, s_beta, s_gamma),
         members=tuple(members),
         transforms=transforms,
-        strain=strain,
+        strain=rms_strain(strains(orthogonalisation(best.cell), np.array(moved)), 1.0),
         vote=vote,
     )
 
@@ -258,12 +253,10 @@ def setting_transforms(
     """
     up = np.linalg.solve(onto.niggli_basis, orthogonalisation(onto.cell))
     down = np.linalg.solve(orthogonalisation(record.cell), record.niggli_basis)
-    matrices, distance = best_transforms(onto.niggli_basis, record.niggli_basis, scale_weight)
-    near = distance <= float(distance[0]) + within
-    found = [
-        (_tidy(down @ m @ up), float(d))
-        for m, d in zip(matrices[near], distance[near], strict=True)
-    ]
+    matrices, distance = best_transforms(
+        onto.niggli_basis, record.niggli_basis, within=within, scale_weight=scale_weight
+    )
+    found = [(_tidy(down @ m @ up), float(d)) for m, d in zip(matrices, distance, strict=True)]
     # Of equals, which differ by a symmetry of the lattice, the one that changes least.
     return sorted(found, key=lambda f: (round(f[1], 4), float(np.abs(f[0] - np.eye(3)).sum())))
 
@@ -276,16 +269,9 @@ def _tidy(transform: Floats) -> Floats:
 
 def _onto(central: CellRecord, basis: Floats, scale_weight: float) -> Floats:
     """A reduced basis in the description nearest to that of the central record."""
-    matrices, _ = best_transforms(central.niggli_basis, basis, scale_weight)
+    matrices, _ = best_transforms(central.niggli_basis, basis, scale_weight=scale_weight)
     moved: Floats = basis @ matrices[0]
     return moved
-
-
-def _most_central(members: Sequence[CellRecord], weight: Floats, scale_weight: float) -> CellRecord:
-    if len(members) < 3:
-        return members[int(np.argmax(weight))]
-    d = lattice_distances([m.niggli_basis for m in members], scale_weight)
-    return members[int(np.argmin(d @ weight))]
 
 
 def _why_outside(
