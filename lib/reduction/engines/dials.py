@@ -7,6 +7,7 @@ scale; the cell does not vary during the scan; large spots count, small ones do 
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -18,13 +19,12 @@ import numpy as np
 from ...errors import UserError
 from ...formats.dials_script import write_dials_script
 from ...formats.registry import WRITERS
-from ...formats.smv import frame_header
 from ...formats.write import frame_template
 from ...series import RotationSeries
 from ..config import ReductionConfig
-from ..result import Reduction
 from ..survey import survey
 from .dials_result import indexed_part, read_dials, reversed_axis, settings_found
+from .frames import lit_frames
 from .outcome import frame_table, reduction_from
 from .programs import Ended, find_program, run_program
 from .protocol import LIMIT_S, EngineRun, Progress, Try
@@ -116,23 +116,30 @@ class Dials:
         deadline = time.monotonic() + (np.inf if limit_s is None else limit_s)
         run = _Steps(scratch, deadline, progress or (lambda step, fraction: None))
         seen = survey(series)
-        notes = [*seen.notes, *_write_frames(series.with_(gain=seen.gain), scratch)]
+        kept, blank = lit_frames(series.with_(gain=seen.gain))
+        notes = [*seen.notes, *_write_frames(kept, scratch)]
         tries: list[Try] = []
         version = _version(run)
         try:
-            reduction = self._reduce(series, config, run, notes, tries, seen.gain)
+            self._integrate(config, run, notes, tries)
+            found = read_dials(scratch, series, blank)
+            reduction = reduction_from(
+                series, (found.lattice,), found.frames, gain=seen.gain, seconds=run.seconds,
+                notes=[*notes, *found.notes], seed=config.seed,
+            )  # fmt: skip
         except _StepFailed as failed:
             reduction = reduction_from(
-                series, (), frame_table(series), gain=seen.gain, seconds=run.seconds, notes=notes,
+                series, (), frame_table(series, blank=blank), gain=seen.gain, seconds=run.seconds,
+                notes=notes,
                 why=f"DIALS found no lattice: {failed}",
             )  # fmt: skip
         run.report("done", 1.0)
         return EngineRun(self.name, version, reduction, tuple(tries), tuple(run.logs))
 
-    def _reduce(
-        self, series: RotationSeries, config: ReductionConfig, run: _Steps, notes: list[str],
-        tries: list[Try], gain: float,
-    ) -> Reduction:  # fmt: skip
+    def _integrate(
+        self, config: ReductionConfig, run: _Steps, notes: list[str], tries: list[Try]
+    ) -> None:
+        """All steps, up to ``tables.npz``."""
         run.must("import", "sh", "dials_import.sh")
         find = [
             "dials.find_spots", "imported.expt", f"min_spot_size={config.min_spot_pixels}",
@@ -167,12 +174,6 @@ class Dials:
         # copied, for beside this module "dials" would be this module
         script = shutil.copy(Path(__file__).with_name("dials_tables.py"), run.folder)
         run.must("read tables", _python(), script, fraction=0.95)
-        found = read_dials(run.folder, series)
-        notes += found.notes
-        return reduction_from(
-            series, (found.lattice,), found.frames, gain=gain, seconds=run.seconds, notes=notes,
-            seed=config.seed,
-        )  # fmt: skip
 
 
 def _version(run: _Steps) -> str:
@@ -202,22 +203,33 @@ def _write_frames(series: RotationSeries, folder: Path) -> tuple[str, ...]:
     missing = [number for number in every if number not in present]
     template = frame_template(series, ".img")
     if missing:
-        header = frame_header(
-            series.geometry, series.shape, float(series.angle_start_deg[0]),
-            float(series.angle_width_deg[0]),
-        )  # fmt: skip
+        header = written.files[0].read_bytes()[:512].decode("ascii")
         level = round(series.pedestal + written.pedestal_added)
-        blank = header + np.full(series.shape, level, "<u2").tobytes()
+        nothing = np.full(series.shape, level, "<u2").tobytes()
         digits = template.count("?")
         for number in missing:
+            blank = _turned(header, number - every[0]).encode("ascii") + nothing
             (folder / "data" / f"{number:0{digits}d}.img").write_bytes(blank)
         notes.append(
-            f"{len(missing)} missing frames are blank to DIALS: reflections on them are partial"
+            f"{len(missing)} frames that do not exist are zero: reflections on them are partial"
         )
     return *notes, *write_dials_script(
         series, folder / "dials_import.sh", template=f"data/{template}",
         pedestal_added=written.pedestal_added, gaps_filled=True,
     )  # fmt: skip
+
+
+def _turned(header: str, steps: int) -> str:
+    """An SMV header so many steps later; else DIALS takes the frame for one of another scan."""
+
+    def item(key: str) -> float:
+        found = re.search(rf"^{key}=(.*);", header, re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
+    start = f"{item('OSC_START') + steps * item('OSC_RANGE'):.6f}"
+    text = re.sub(r"^(PHI|OSC_START)=.*;", rf"\1={start};", header.rstrip(" "), flags=re.MULTILINE)
+    return text.ljust(512)
 
 
 def _index(run: _Steps, config: ReductionConfig, tries: list[Try], processes: tuple[int]) -> str:

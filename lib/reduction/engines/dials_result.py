@@ -96,8 +96,13 @@ def reversed_axis(folder: Path) -> str:
     return name
 
 
-def read_dials(folder: Path, series: RotationSeries) -> DialsResult:
-    """The integrated lattice, from ``integrated.expt`` and the arrays of `dials_tables`."""
+def read_dials(
+    folder: Path, series: RotationSeries, blank: NDArray[np.bool_] | None = None
+) -> DialsResult:
+    """The integrated lattice, from ``integrated.expt`` and the arrays of `dials_tables`.
+
+    `blank` : (n,) frames that DIALS was given without their pixels.
+    """
     experiment = json.loads((folder / "integrated.expt").read_text())
     with np.load(folder / "tables.npz") as file:
         t = dict(file)
@@ -124,7 +129,7 @@ def read_dials(folder: Path, series: RotationSeries) -> DialsResult:
     hkl = t["hkl"].astype(np.int32)
     lorentz = lorentz_factors(orientation, geometry, hkl, angle)
 
-    missing = _missing_part(series, t["first_z"], t["stop_z"], number - 0.5)
+    missing = _missing_part(series, blank, t["first_z"], t["stop_z"], number - 0.5)
     partiality = np.clip(t["partiality"], 1e-6, 1.0) * (1 - missing)
     by_sum = t["sum_intensity"] / np.maximum(partiality, 1e-3)
     sum_sigma = np.sqrt(t["sum_variance"]) / np.maximum(partiality, 1e-3)
@@ -184,13 +189,17 @@ def read_dials(folder: Path, series: RotationSeries) -> DialsResult:
         spot_frame=frame_position(series, t["spot_z_px"] + 0.5),
         indexed=t["spot_indexed"],
         centre_px=geometry.beam_centre_px,
+        blank=blank,
     )
     return DialsResult(lattice, frames, tuple(notes))
 
 
-def _missing_part(series: RotationSeries, first: Floats, stop: Floats, z: Floats) -> Floats:
+def _missing_part(
+    series: RotationSeries, blank: NDArray[np.bool_] | None, first: Floats, stop: Floats, z: Floats
+) -> Floats:
     """(n,) part of each rocking curve, a Gaussian in its bounding box, on missing frames."""
-    present = set(series.frame_number.tolist())
+    there = series.frame_number if blank is None else series.frame_number[~blank]
+    present = set(there.tolist())
     every = range(int(series.frame_number[0]), int(series.frame_number[-1]) + 1)
     sigma = np.maximum(stop - first, 1) / (2 * _BOX_SIGMAS)
     part = np.zeros(len(z))

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import UserError
 from ...geometry import EllipticalDistortion, Geometry
 from ...series import RotationSeries
 from ..survey import frame_blocks
 
 # A frame with less than this part of the usual counts holds nothing.
 _BLANK = 0.02
+MIN_FRAMES = 4
 
 
 def blank_frames(series: RotationSeries) -> NDArray[np.bool_]:
@@ -26,6 +28,23 @@ def blank_frames(series: RotationSeries) -> NDArray[np.bool_]:
     lit = totals[totals > 0]
     blank: NDArray[np.bool_] = totals <= _BLANK * (np.median(lit) if len(lit) else 0.0)
     return blank
+
+
+def lit_frames(series: RotationSeries) -> tuple[RotationSeries, NDArray[np.bool_]]:
+    """The series without its blank frames, and (n,) which they are.
+
+    Raises
+    ------
+    UserError : fewer than `MIN_FRAMES` are left.
+    """
+    blank = blank_frames(series)
+    n = len(series) - int(blank.sum())
+    if n < MIN_FRAMES:
+        raise UserError(
+            series.name, f"{n} frames with a signal of {len(series)}", f"at least {MIN_FRAMES}",
+            "collect a longer series; check that the beam was on",
+        )  # fmt: skip
+    return series.select(np.flatnonzero(~blank)), blank
 
 
 def distortion_maps(

@@ -139,6 +139,7 @@ def frame_table(
     centre_px: tuple[float, float] | None = None,
     scale: Floats | None = None,
     background: Floats | None = None,
+    blank: NDArray[np.bool_] | None = None,
 ) -> FrameTable:
     """What happened to every frame of the series.
 
@@ -147,6 +148,7 @@ def frame_table(
     spot_frame, indexed : (m,) frame position of each strong spot, and whether it was indexed.
     centre_px : refined (row, column) of the direct beam; None for the nominal one.
     scale, background : (n,), as in `FrameTable`; None where the program says nothing.
+    blank : (n,), as in `FrameTable`; None if none is.
     """
     n = len(series)
     at = np.clip(np.rint(np.asarray(spot_frame, float)).astype(int), 0, max(n - 1, 0))
@@ -162,7 +164,7 @@ def frame_table(
         n_spots=np.bincount(at, minlength=n),
         n_indexed=np.bincount(at[np.asarray(indexed, bool)], minlength=n),
         background=unknown if background is None else background,
-        blank=np.zeros(n, bool),
+        blank=np.zeros(n, bool) if blank is None else blank,
     )
 
 

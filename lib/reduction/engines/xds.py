@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...geometry import centre_to_xds
@@ -18,7 +19,7 @@ from ...series import RotationSeries
 from ...xds.idxref import read_idxref
 from ..config import ReductionConfig
 from ..result import Reduction
-from .frames import blank_frames
+from .frames import lit_frames
 from .outcome import frame_table, reduction_from
 from .programs import find_program
 from .protocol import LIMIT_S, EngineRun, Progress, Try
@@ -91,10 +92,9 @@ class Xds:
             )
         deadline = time.monotonic() + (np.inf if limit_s is None else limit_s)
         run = XdsFolder(program, scratch, deadline, progress or (lambda step, fraction: None))
-        blank = blank_frames(series)
+        kept, blank = lit_frames(series)
         document, notes = prepare(
-            series.select(np.flatnonzero(~blank)), config, scratch, user_input=self.user_input,
-            processors=self.processors,
+            kept, config, scratch, user_input=self.user_input, processors=self.processors,
         )  # fmt: skip
         tries: list[Try] = []
         told = list(notes)
@@ -103,11 +103,13 @@ class Xds:
         try:
             document = _index(run, document, series, config, tries)
             _finish(run, document, tries)
-            reduction = _read(run, series, config, told)
+            reduction = _read(run, series, blank, config, told)
         except Stopped as stopped:
-            reduction = _failed(run, series, told, f"XDS found no lattice: {stopped}")
+            reduction = _failed(run, series, blank, told, f"XDS found no lattice: {stopped}")
         except UserError as error:  # of a reader: what XDS wrote is cut or odd
-            reduction = _failed(run, series, told, f"XDS left nothing that can be read: {error}")
+            reduction = _failed(
+                run, series, blank, told, f"XDS left nothing that can be read: {error}"
+            )
         logs = [scratch / NAME, *sorted(scratch.glob("*.LP")), *run.logs]
         run.report("done", 1.0)
         return EngineRun(
@@ -116,17 +118,20 @@ class Xds:
         )  # fmt: skip
 
 
-def _failed(run: XdsFolder, series: RotationSeries, notes: list[str], why: str) -> Reduction:
+def _failed(
+    run: XdsFolder, series: RotationSeries, blank: NDArray[np.bool_], notes: list[str], why: str
+) -> Reduction:
     return reduction_from(
-        series, (), frame_table(series), gain=series.gain or 1.0, seconds=run.seconds,
+        series, (), frame_table(series, blank=blank), gain=series.gain or 1.0, seconds=run.seconds,
         notes=notes, why=why,
     )  # fmt: skip
 
 
 def _read(
-    run: XdsFolder, series: RotationSeries, config: ReductionConfig, notes: list[str]
-) -> Reduction:
-    found = read_xds(run.folder, series)
+    run: XdsFolder, series: RotationSeries, blank: NDArray[np.bool_], config: ReductionConfig,
+    notes: list[str],
+) -> Reduction:  # fmt: skip
+    found = read_xds(run.folder, series, blank)
     return reduction_from(
         series, (found.lattice,), found.frames, gain=found.gain, seconds=run.seconds,
         notes=[*notes, *found.notes], seed=config.seed,

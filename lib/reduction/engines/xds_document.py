@@ -118,7 +118,7 @@ class XdsDocument:
         for number, line in enumerate(self.lines):
             code = line.partition("!")[0]
             spots = list(_KEYWORD.finditer(code))
-            ends = [spot.start() for spot in spots[1:]] + [len(code)]
+            ends = [*(spot.start() for spot in spots), len(code)][1:]
             for spot, end in zip(spots, ends, strict=True):
                 value = code[spot.end() : end]
                 start = spot.end() + len(value) - len(value.lstrip())

@@ -118,11 +118,14 @@ def read_spots(path: Path) -> tuple[Floats, NDArray[np.bool_]]:
     return rows[:, 2], np.any(rows[:, -3:] != 0, axis=1)
 
 
-def read_xds(folder: Path, series: RotationSeries) -> XdsResult:
+def read_xds(
+    folder: Path, series: RotationSeries, blank: NDArray[np.bool_] | None = None
+) -> XdsResult:
     """The integrated lattice, from XDS_ASCII.HKL, CORRECT.LP, INTEGRATE.LP and SPOT.XDS.
 
     XDS gives no summed intensities and no observed positions here: they are NaN. A misfit of
-    CORRECT is an OUTLIER. The scale of a frame is XDS's own, from INTEGRATE.LP.
+    CORRECT is an OUTLIER. The scale of a frame is XDS's own, from INTEGRATE.LP. `blank` : (n,)
+    frames that XDS was not given.
 
     Raises
     ------
@@ -203,6 +206,7 @@ def read_xds(folder: Path, series: RotationSeries) -> XdsResult:
         indexed=indexed,
         centre_px=geometry.beam_centre_px,
         scale=_scales(folder / "INTEGRATE.LP", series),
+        blank=blank,
     )
     return XdsResult(lattice, frames, gain, _notes(correct, lattice, series))
 

@@ -77,6 +77,7 @@ class XdsFolder:
     seconds: dict[str, float] = field(default_factory=dict)
     logs: list[Path] = field(default_factory=list)
     version: str = "XDS"
+    n_runs: int = 0
 
     def __call__(self, document: XdsDocument, job: str, fraction: float) -> str:
         """Run some steps; XDS's last error in its own words, empty if there was none."""
@@ -89,7 +90,8 @@ class XdsFolder:
             for name in (f"{step}.LP", *_MADE_BY.get(step, ())):
                 (self.folder / name).unlink(missing_ok=True)
         (self.folder / NAME).write_bytes(document.with_value("JOB", job).to_bytes())
-        log = self.folder / f"xds_{len(self.logs) + 1:02d}.log"
+        self.n_runs += 1
+        log = self.folder / f"xds_{self.n_runs:02d}.log"
         self.logs.append(log)
         ended = run_program(
             [self.program], self.folder, log, limit_s=left if np.isfinite(left) else None,
