@@ -82,6 +82,8 @@ class Integrate(Log):
     reflecting_range_esd_deg : the values suggested for XDS.INP.
     profile_correlations : by I/sigma.
     n_saved : reflections on INTEGRATE.HKL.
+    gain : pixel value per count that INIT found, which includes the spread of the detector's
+        response; NaN if not printed.
     """
 
     data_range: tuple[int, int] | None
@@ -95,6 +97,7 @@ class Integrate(Log):
     reflecting_range_esd_deg: float
     profile_correlations: tuple[ProfileCorrelation, ...]
     n_saved: int | None
+    gain: float
 
 
 def read_integrate(path: str | Path) -> Integrate:
@@ -118,6 +121,7 @@ def read_integrate(path: str | Path) -> Integrate:
         reflecting_range_esd_deg=number(lines.card("REFLECTING_RANGE_E.S.D.", suggested)),
         profile_correlations=_profile_correlations(lines),
         n_saved=lines.leading("REFLECTIONS SAVED ON FILE"),
+        gain=number(lines.after("WITH GAIN=")),
         **lines.common(),
     )
 

@@ -184,16 +184,46 @@ class LogText:
         self.problems.append(f"line {self.offset + index + 1}: {what} not understood: {text!r}")
 
 
+def banners_of(lines: Sequence[str]) -> list[Banner]:
+    """Every banner of a program, in order."""
+    return [
+        Banner(m[1], m[2].strip(), int(m[3]) if m[3] else None, m[4].strip(), number)
+        for number, line in enumerate(lines, 1)
+        if "*****" in line[:20] and len(line) < 200 and (m := _BANNER.search(line))
+    ]
+
+
+def messages_of(lines: Sequence[str], offset: int = 0) -> Iterator[Message]:
+    """Every ERROR and WARNING, in order; `offset` lines stand before the first."""
+    for index, line in enumerate(lines):
+        found = _MESSAGE.search(line) if "!!" in line else None
+        if not found:
+            continue
+        headline = " ".join(f"{found[2]} {found[3]}".split())
+        words = [headline]
+        for more in lines[index + 1 : index + 20]:
+            if not more.strip() or _MESSAGE.search(more) or set(more.strip()) <= set("*-"):
+                break
+            words.append(more)
+        kind: Literal["ERROR", "WARNING"] = "ERROR" if found[1].upper() == "ERROR" else "WARNING"
+        text = " ".join(" ".join(words).split())
+        yield Message(kind, headline, text, offset + index + 1)
+
+
 class Lines(LogText):
-    """The lines of one run in a log, and what went wrong in reading them."""
+    """The lines of the last run of one program in a log.
+
+    Parameters
+    ----------
+    path : of the file.
+    text : of the file.
+    expected : the program.
+    closing : what stands on its closing line.
+    """
 
     def __init__(self, path: Path, text: str, expected: str, closing: str) -> None:
         every = text.splitlines()
-        banners = [
-            Banner(m[1], m[2].strip(), int(m[3]) if m[3] else None, m[4].strip(), number)
-            for number, line in enumerate(every, 1)
-            if (m := _BANNER.search(line)) and len(line) < 200
-        ]
+        banners = banners_of(every)
         mine = [banner for banner in banners if banner.program == expected]
         if not mine:
             found = f"no banner of {expected}"
@@ -205,32 +235,14 @@ class Lines(LogText):
         after = [banner.line for banner in banners if banner.line > self.banner.line]
         offset = self.banner.line - 1
         super().__init__(every[offset : after[0] - 1 if after else None], offset)
-        self.messages = tuple(self._messages())
-        self.complete = any(closing in line for line in self.all[-40:])
-        self.complete |= any(message.kind == "ERROR" for message in self.messages)
+        self.messages = tuple(messages_of(self.all, offset))
+        self.complete = any(closing in line for line in self.all[-40:]) or bool(self.errors)
         if not after and not text.endswith("\n") and not self._closed(closing):
             self.all = self.all[:-1]
 
     def _closed(self, closing: str) -> bool:
         last = self.all[-1]
         return closing in last or bool(_MESSAGE.search(last))
-
-    def _messages(self) -> Iterator[Message]:
-        for index, line in enumerate(self.all):
-            found = _MESSAGE.search(line)
-            if not found:
-                continue
-            headline = " ".join(f"{found[2]} {found[3]}".split())
-            words = [headline]
-            for more in self.all[index + 1 : index + 20]:
-                if not more.strip() or _MESSAGE.search(more) or set(more.strip()) <= set("*-"):
-                    break
-                words.append(more)
-            kind: Literal["ERROR", "WARNING"] = (
-                "ERROR" if found[1].upper() == "ERROR" else "WARNING"
-            )
-            text = " ".join(" ".join(words).split())
-            yield Message(kind, headline, text, self.offset + index + 1)
 
     def common(self) -> LogFields:
         """The fields of `Log`; to be called last, when all problems are known."""
