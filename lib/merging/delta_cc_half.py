@@ -9,9 +9,10 @@ costs no more than the reflections it holds.
 Data sets whose delta = CC1/2(all) - CC1/2(without it) is negative and lies more than four standard
 deviations below the others are removed, in cycles, up to a tenth of them (as xia2.multiplex
 does: Gildea et al., 2022, Acta Cryst. D78, 752). The others are spoken for by their median and
-the standard deviation that their median deviation stands for: of n numbers none can be further
+the spread above it, which those that do harm do not widen: of n numbers none can be further
 than (n - 1) / sqrt(n) ordinary standard deviations from their mean, so that fewer than 18 data
-sets could never lose one.
+sets could never lose one. As few numbers tell little of their spread, the four become the
+equally improbable value of Student's t.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from ..crystal.cell import Floats
 from ..reduction.result import Flag
@@ -102,7 +105,8 @@ def reject_by_delta_cc_half(
     Parameters
     ----------
     data_sets, rotations, n_shells : see `delta_cc_half`.
-    max_sd : a delta further below the median in so many standard deviations is removed.
+    max_sd : a delta further below the median in so many standard deviations is removed; more
+        where there are few (Student's t).
     max_cycles : the worst are removed, and all deltas made again, at most so often.
     max_fraction : of the data sets that may be removed, rounded up to a whole one.
     min_left : nothing is removed beyond so few.
@@ -128,10 +132,12 @@ def reject_by_delta_cc_half(
         if room <= 0 or sound.sum() < min_left:
             break
         middle = float(np.median(now.delta[sound]))
-        sd = max(1.4826 * float(np.median(np.abs(now.delta[sound] - middle))), _ROUNDING)
+        above = now.delta[sound & (now.delta >= middle)] - middle
+        sd = max(float(np.sqrt(np.mean(above**2))), _ROUNDING)
+        limit = middle - sd * float(student_t.isf(norm.sf(max_sd), int(sound.sum()) - 1))
         worst = np.argsort(np.where(sound, now.delta, np.inf), kind="stable")[:room]
         # one that helps is never removed, however much the others help
-        out = [i for i in worst if now.delta[i] < min(middle - max_sd * sd, -_ROUNDING)]
+        out = [i for i in worst if now.delta[i] < min(limit, -_ROUNDING)]
         if not out:
             break
         rejected += [

@@ -61,6 +61,8 @@ def crystal(
     range_deg: float = 30.0,
     noise: float = 0.05,
     systematic: float = 0.15,
+    fall_off_A2: float = 3.0,
+    scale: float | None = None,
     name: str | None = None,
     change: Callable[[Floats, np.random.Generator], Floats] = lambda i, rng: i,
 ) -> DataSet:
@@ -68,6 +70,8 @@ def crystal(
 
     noise : standard deviation of a weak reflection in units of the mean intensity.
     systematic : of the amplitudes, in units of each: what sigmas do not know of.
+    fall_off_A2 : largest B of exp(-B / (2 d^2)), Å^2, that is drawn.
+    scale : of the intensities; drawn from 0.3 to 3 if None.
     change : of the true intensities, e.g. to mix in another crystal.
     """
     rng = np.random.default_rng(seed)
@@ -80,7 +84,8 @@ def crystal(
     intensity = change(truth.true, rng)[seen]
     intensity *= np.abs(1 + systematic * rng.normal(size=len(intensity))) ** 2
     s = 1 / truth.d_A[seen] ** 2
-    intensity *= rng.uniform(0.3, 3) * np.exp(-rng.uniform(0, 3) * s / 2)
+    drawn = rng.uniform(0.3, 3)
+    intensity *= (drawn if scale is None else scale) * np.exp(-rng.uniform(0, fall_off_A2) * s / 2)
     mean = float(intensity.mean()) if len(intensity) else 1.0
     sigma = np.sqrt((noise * mean) ** 2 + (0.05 * intensity) ** 2)
     return DataSet(
