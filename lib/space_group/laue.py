@@ -182,11 +182,9 @@ def _lattices(
         if c.distance <= _MAX_STRAIN
     ]
     if len(translations) == 0:
-        from_niggli = np.linalg.inv(to_niggli)
-        mine = LatticeCandidate(bravais, cell, np.zeros((3, 3), np.int64), 0.0, 0.0, 0.0)
-        given = _Lattice(
-            bravais, cell, 0.0, np.eye(3), _rotations(mine.bravais, from_niggli), from_niggli
-        )
+        from_niggli: Floats = np.asarray(np.linalg.inv(to_niggli), np.float64)
+        own_rotations = _rotations(bravais, from_niggli)
+        given = _Lattice(bravais, cell, 0.0, np.eye(3), own_rotations, from_niggli)
         # P1 has no setting of its own: the reduced cell is as good, and better known
         if bravais != "aP":
             found = [one for one in found if one.rotations != given.rotations] + [given]
