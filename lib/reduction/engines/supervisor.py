@@ -36,6 +36,8 @@ def start(command: list[str], log: str, file_bytes: int) -> int:
         return pid
     try:
         os.setsid()
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
+            signal.signal(number, signal.SIG_DFL)
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # a limit that is already lower may not be raised
