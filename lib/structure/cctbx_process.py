@@ -36,9 +36,7 @@ def run_job(
     UserError : cctbx is not installed.
     """
     if not cctbx_installed():
-        raise UserError(
-            "structure", "no cctbx", "cctbx-base", "pip install 'ewaldflow[solve]'"
-        )
+        raise UserError("structure", "no cctbx", "cctbx-base", "pip install 'ewaldflow[solve]'")
     with tempfile.TemporaryDirectory(prefix="ewaldflow-structure-") as folder:
         asked, answered = Path(folder, "request.json"), Path(folder, "answer.json")
         asked.write_text(json.dumps(request, allow_nan=False))

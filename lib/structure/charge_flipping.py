@@ -224,4 +224,3 @@ def _solution(found: Mapping[str, Any], cell: Cell, group: gemmi.SpaceGroup) -> 
         agrees_with=tuple(found.get("agrees_with", ())),
         with_saturated=found["with_saturated"],
     )
-

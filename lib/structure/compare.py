@@ -110,9 +110,7 @@ def _origins(turn: Floats, move: Floats, inverted: bool) -> Floats:
         if inverted:
             moved = -moved - 2 * translation
         rest = moved[:, None, :] - centrings
-        candidates = candidates[
-            np.any(np.all(np.abs(rest - np.rint(rest)) < 1e-3, axis=2), axis=1)
-        ]
+        candidates = candidates[np.any(np.all(np.abs(rest - np.rint(rest)) < 1e-3, axis=2), axis=1)]
     # origins that differ by a centring are one
     kept: list[Floats] = []
     for shift in candidates:
