@@ -6,6 +6,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..crystal.lattice_symmetry import BRAVAIS
+
 
 class ReductionConfig(BaseModel):
     """Choices of the built-in engine; the defaults are meant to be left alone.
@@ -26,6 +28,9 @@ class ReductionConfig(BaseModel):
     cell: tuple[float, float, float, float, float, float] | None = Field(
         None, description="known conventional cell (Å, degrees): the result is given in its setting"
     )
+    bravais: str | None = Field(
+        None, description="lattice type of the known cell: only its orientation is looked for"
+    )
     try_reversed_axis: bool = Field(True, description="also try the opposite rotation sense")
     refine_distance: bool = Field(
         False, description="hold the known cell and refine the camera length instead"
@@ -33,7 +38,9 @@ class ReductionConfig(BaseModel):
     seed: int = Field(0, description="of the random half sets behind CC1/2")
 
     @model_validator(mode="after")
-    def _distance_needs_a_cell(self) -> Self:
+    def _what_a_known_cell_allows(self) -> Self:
         if self.refine_distance and self.cell is None:
             raise ValueError("refine_distance needs a known cell: the cell's scale hides it")
+        if self.bravais is not None and (self.cell is None or self.bravais not in BRAVAIS):
+            raise ValueError(f"bravais needs a known cell and one of {', '.join(BRAVAIS)}")
         return self

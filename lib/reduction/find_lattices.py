@@ -12,6 +12,7 @@ from ..crystal.lattice_symmetry import reindex_absences, strain_basis
 from .config import ReductionConfig
 from .indexing import BasisSearch
 from .known_cell import in_known_setting, with_known_cell
+from .known_lattice import impose_lattice, search_known_lattice
 from .model import Model
 from .solve_lattice import (
     HKL_TOLERANCE,
@@ -28,13 +29,18 @@ from .solve_lattice import (
 from .spot_finding import Spots
 
 Progress = Callable[[str, float], None]
+Search = Callable[[Model, Spots], Solution | None]
+
+# Decimal logarithm of the odds of chance that a lattice may have: any, or a known one.
+_CHANCE, _KNOWN_CHANCE = -15.0, -7.0
 
 
 def find_lattices(
     model: Model, spots: Spots, config: ReductionConfig, notes: list[str], report: Progress
 ) -> list[tuple[ChosenLattice, Spots]]:
     """Up to `config.max_lattices` lattices, each with the spots it was offered."""
-    search = BasisSearch(min_axis_A=config.min_axis_A, max_axis_A=config.max_axis_A)
+    find = _search_as_configured(config)
+    known = config.cell is not None and config.bravais is not None
     chosen: list[tuple[ChosenLattice, Spots]] = []
     rest = spots
     current = model
@@ -44,20 +50,26 @@ def find_lattices(
         needed = 12 if number == 0 else max(0.08 * len(spots), 25)
         if len(rest) < needed:
             break
-        solution = search_lattice(current, rest, search)
+        solution = find(current, rest)
         unsure = solution is None or not fits_within_errors(solution)
         if number == 0 and config.try_reversed_axis and unsure:
-            solution, reversed_axis = _better_sense(current, rest, search, solution)
+            solution, reversed_axis = _better_sense(current, rest, find, solution)
             if reversed_axis:
                 notes.append(
                     "the spots fit a rotation in the opposite sense: axis "
                     f"{_axis_text(model)} reversed; check the instrument's rotation_axis"
                 )
-        if solution is None or not significant(solution):
+        if solution is None or not significant(solution, _KNOWN_CHANCE if known else _CHANCE):
             break
         if solution.fraction * len(rest) < needed:
             break
-        best = choose_symmetry(solution, strongest(rest, 1000))
+        best: ChosenLattice | None
+        if config.cell is not None and config.bravais is not None:
+            best = impose_lattice(solution, config.cell, config.bravais, strongest(rest, 1000))
+            if best is None:
+                break
+        else:
+            best = choose_symmetry(solution, strongest(rest, 1000))
         notes.extend(f"lattice {number + 1}: {note}" for note in best.notes)
         if config.cell is not None:
             best, note = _with_the_known_cell(best, config)
@@ -72,13 +84,22 @@ def find_lattices(
     return chosen
 
 
+def _search_as_configured(config: ReductionConfig) -> Search:
+    """Any lattice, or the orientation of the known one."""
+    search = BasisSearch(min_axis_A=config.min_axis_A, max_axis_A=config.max_axis_A)
+    cell, bravais = config.cell, config.bravais
+    if cell is None or bravais is None:
+        return lambda model, spots: search_lattice(model, spots, search)
+    return lambda model, spots: search_known_lattice(model, spots, cell, bravais, search)
+
+
 def _better_sense(
-    model: Model, spots: Spots, search: BasisSearch, solution: Solution | None
+    model: Model, spots: Spots, find: Search, solution: Solution | None
 ) -> tuple[Solution | None, bool]:
     """The solution with the axis as given or reversed, whichever explains the spots better."""
     axis = np.asarray(model.geometry.axis)
     flipped = replace(model, geometry=model.geometry.with_(axis=tuple(-axis)))
-    other = search_lattice(flipped, spots, search)
+    other = find(flipped, spots)
     if other is not None and (solution is None or other.score < 0.8 * solution.score):
         return other, True
     return solution, False

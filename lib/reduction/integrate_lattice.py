@@ -133,7 +133,7 @@ def integrate_lattice(plan: LatticePlan) -> IntegratedLattice:
     done = _integrate(plan, plan.chosen, plan.predictions)
     notes: list[str] = []
     # the metric may be more symmetric than the crystal: then the cell was wrongly constrained
-    while any(done.corrected.laue.contradicted):
+    while any(done.corrected.laue.contradicted) and not plan.chosen.imposed:
         laue, orientation = done.corrected.laue, done.model.orientation
         contradicted = [
             orientation @ c.operator @ np.linalg.inv(orientation)

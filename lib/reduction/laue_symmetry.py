@@ -251,6 +251,18 @@ def _contradicted(c: OperatorCorrelation, best: float) -> bool:
     return bool(upper < 0.7 * best)
 
 
+def generated_group(rotations: ArrayLike, members: ArrayLike) -> Integers:
+    """(k, 3, 3) what `members` generate, the identity first; all of them are among `rotations`."""
+    every = np.asarray(rotations, np.int64)
+    index = {op.tobytes(): i for i, op in enumerate(every)}
+    products = np.einsum("aij,bjk->abik", every, every)
+    table = [[index[p.tobytes()] for p in line] for line in products]
+    identity = index[np.eye(3, dtype=np.int64).tobytes()]
+    start = [identity, *(index[op.tobytes()] for op in np.asarray(members, np.int64))]
+    group = _generated(table, start)
+    return np.asarray(every[[identity, *sorted(group - {identity})]], np.int64)
+
+
 def _generated(table: list[list[int]], start: Iterable[int]) -> frozenset[int]:
     """All products of the members, by the multiplication table."""
     members = frozenset(start)

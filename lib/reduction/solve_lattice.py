@@ -111,7 +111,7 @@ def refine_in_stages(
 ) -> Solution | None:
     """Refine with indices re-assigned as the resolution limit moves outwards.
 
-    Returns None where fewer spots can be indexed than parameters need.
+    Returns None where fewer spots can be indexed than parameters need, or it diverges.
     """
     refined = None
     for limit in quantiles:
@@ -124,9 +124,12 @@ def refine_in_stages(
             keep &= chi2 < 3 * cut_sigma**2 * max(spread, 1.0)
         if keep.sum() < 10 or np.linalg.matrix_rank(hkl[keep]) < 3:
             continue
-        refined = refine(
-            model, _observations(spots, hkl, sigma, keep), free, strains, priors=priors
-        )
+        try:
+            refined = refine(
+                model, _observations(spots, hkl, sigma, keep), free, strains, priors=priors
+            )
+        except ValueError:  # a lens that none can be: the spots are not of this lattice
+            return None
         volume = abs(np.linalg.det(refined.model.orientation))
         if not 0.5 < volume / abs(np.linalg.det(model.orientation)) < 2.0:
             return None
@@ -172,21 +175,27 @@ def _log10_chance(fraction: float, n: int) -> float:
     return float(-n * divergence / np.log(10))
 
 
-def search_lattice(model: Model, spots: Spots, search: BasisSearch) -> Solution | None:
-    """The best primitive lattice for spots with the model's geometry as it stands, or None."""
-    r = model.to_reciprocal(spots.row, spots.column, spots.frame)
+def weighted_points(
+    model: Model, spots: Spots, search: BasisSearch
+) -> tuple[Spots, Floats, Floats]:
+    """The strongest spots, where they lie in reciprocal space (n, 3), and their weights (n,)."""
     strength = spots.intensity / spots.sigma
-    strongest = np.argsort(-strength, kind="stable")[: search.n_points]
-    points = r[strongest]
+    some = spots[np.argsort(-strength, kind="stable")[: search.n_points]]
+    points = model.to_reciprocal(some.row, some.column, some.frame)
     # low resolution is where a wrong axis or a distorted cell does least harm
     length = np.linalg.norm(points, axis=1)
     weights = np.exp(-((length / max(np.quantile(length, 0.6), 1e-9)) ** 2))
+    return some, points, weights
+
+
+def search_lattice(model: Model, spots: Spots, search: BasisSearch) -> Solution | None:
+    """The best primitive lattice for spots with the model's geometry as it stands, or None."""
+    some, points, weights = weighted_points(model, spots, search)
     vectors, _ = lattice_vectors(points, weights, search)
     if len(vectors) < 3:
         return None
     free = ("orientation", "strain", "axis_azimuth", "centre")
     priors = {"axis_azimuth": 0.1, "centre": 1.5}
-    some = spots[strongest]
     best: Solution | None = None
     for basis, _ in best_triples(points, weights, vectors, search):
         start, _ = anneal(points, np.ones(len(points)), basis)
@@ -257,9 +266,13 @@ def _better(a: Solution, b: Solution) -> bool:
     return a.score < b.score
 
 
-def significant(solution: Solution) -> bool:
-    """Whether chance is out of the question as an explanation of the indexed spots."""
-    return solution.log10_chance < -15 and solution.indexed.sum() >= 12
+def significant(solution: Solution, log10_chance: float = -15.0) -> bool:
+    """Whether chance is out of the question as an explanation of the indexed spots.
+
+    `log10_chance` is what the odds must be below: of all lattices by default, some -7 are enough
+    for the orientation of a known one.
+    """
+    return solution.log10_chance < log10_chance and solution.indexed.sum() >= 12
 
 
 @dataclass(frozen=True)
@@ -268,7 +281,7 @@ class ChosenLattice:
 
     `lens` tells whether the lens's distortions are refined with it, `cell_known` that the cell
     is held and the camera length refined in its place; `primitive` is the solution without
-    symmetry that it came from.
+    symmetry that it came from. An `imposed` lattice was known beforehand and stays.
     """
 
     bravais: str
@@ -279,6 +292,7 @@ class ChosenLattice:
     cell_known: bool
     primitive: Solution
     notes: tuple[str, ...]
+    imposed: bool = False
 
 
 def choose_symmetry(
