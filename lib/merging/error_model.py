@@ -3,8 +3,8 @@
 ``sigma'^2 = a^2 (sigma^2 + c I <I> + (b I)^2)`` (`reduction.scaling.ErrorModel`). a, b and c are
 fitted to all repeats together; then a and b of each data set to the deviations of its own
 observations from the mean of the *others*. Both are variance components, linear in the expected
-square of a deviation, so that each set's are a weighted linear fit. To every set some typical
-observations are added which agree with the common model: with few repeats a set keeps that one.
+square of a deviation, so that each set's are a weighted linear fit. To every set's observations
+fifty like them are added which agree with the common model: with few repeats it keeps that one.
 """
 
 from __future__ import annotations
@@ -78,11 +78,16 @@ def set_error_models(
     if not repeated.any():
         return (common,) * n_sets
     mean = deviations(group, intensity, sigma)[1]
-    for _ in range(5):
+    n_repeated = np.maximum(np.bincount(member, repeated, n_sets), 1.0)
+    for step in range(6):
         own, others, parts, mean = _deviation_parts(
             theta, common.c, member, group, intensity, sigma, around, mean
         )
         variance = np.sum(theta[member] * parts, axis=1) + others
+        if step == 0:  # deviations are clipped, so that the start must not be far off
+            ratio = _median_square(own**2 / variance, member, repeated, n_sets)
+            theta = theta * ratio[:, None]
+            continue
         limit = _CLIP**2 * variance
         excess = np.minimum(own**2, limit) / _CLIPPED_VARIANCE - others
         weight = np.where(repeated, 1 / variance**2, 0.0)
@@ -93,8 +98,10 @@ def set_error_models(
                 matrix[:, row, column] = np.bincount(
                     member, weight * parts[:, row] * parts[:, column], n_sets
                 )
-        prior = matrix.sum(axis=0) * _PRIOR_OBSERVATIONS / max(int(repeated.sum()), 1)
-        prior = prior + np.diag(np.maximum(np.diag(prior), 1e-300)) * 1e-6
+        # like the set's own observations, for those of better sets would have another weight
+        prior = matrix * (_PRIOR_OBSERVATIONS / n_repeated)[:, None, None]
+        floor = 1e-6 * np.maximum(matrix.sum(axis=0) / n_repeated.sum(), 1e-300)
+        prior = prior + floor * np.eye(2)
         theta = np.linalg.solve(matrix + prior, (vector + prior @ typical)[..., None])[..., 0]
         theta[:, 0] = np.clip(
             theta[:, 0], typical[0] / _LARGEST_RATIO**2, typical[0] * _LARGEST_RATIO**2
@@ -103,6 +110,20 @@ def set_error_models(
     return tuple(
         ErrorModel(float(np.sqrt(a2)), float(np.sqrt(d2 / a2)), common.c) for a2, d2 in theta
     )
+
+
+def _median_square(square: Floats, member: Integers, use: NDArray[np.bool_], n_sets: int) -> Floats:
+    """Robust mean square of normal deviates for each set, drawn to one where they are few."""
+    rows = np.flatnonzero(use)
+    rows = rows[np.lexsort((square[rows], member[rows]))]
+    count = np.bincount(member[rows], minlength=n_sets)
+    start = np.cumsum(count) - count
+    some = count > 0
+    ratio = np.ones(n_sets)
+    # 0.455: the median of chi^2 with one degree of freedom
+    ratio[some] = square[rows[(start + count // 2)[some]]] / 0.455
+    result: Floats = (count * ratio + _PRIOR_OBSERVATIONS) / (count + _PRIOR_OBSERVATIONS)
+    return result
 
 
 def _deviation_parts(

@@ -86,6 +86,8 @@ def find_copies(data_sets: Sequence[DataSet], operators: ArrayLike) -> dict[int,
     of those that belong together.
     """
     n = len(data_sets)
+    if n < 2:
+        return {}
     size = np.array([len(d) for d in data_sets])
     linked = coo_matrix((n, n))
     for relative in (False, True):
