@@ -53,15 +53,13 @@ def main() -> None:
         request = json.load(file)
     began = time.monotonic()
     solutions: list[dict[str, Any]] = []
-    attempts = 0
     for attempt, seed in enumerate(request["seeds"]):
         if time.monotonic() - began > request["stop_after_s"]:
             break
         kept = attempt % 3 != 2 or not any(request["saturated"])
         solutions += solve(request, seed, attempt, kept)
-        attempts += 1
         confirmed = confirm(request, solutions)
-        write(sys.argv[2], {"solutions": solutions, "attempts": attempts})
+        write(sys.argv[2], {"solutions": solutions, "attempts": attempt + 1})
         if confirmed:
             break
 
@@ -201,11 +199,10 @@ def atoms_of(request: dict[str, Any], f_obs: Any, judged_by: Any, phased: Any) -
     most = int(8 * n_cell / order) + 30
     peaks = fft.peak_search(search, verify_symmetry=False).all(max_clusters=most)
     top = peaks.heights()[0] if len(peaks.heights()) else 1.0
+    settings = crystal.special_position_settings(f_obs, min_distance_sym_equiv=0.5)
     sites, heights, multiplicity = [], [], []
     for site, height in zip(peaks.sites(), peaks.heights(), strict=True):
-        ops = crystal.special_position_settings(f_obs, min_distance_sym_equiv=0.5).site_symmetry(
-            site
-        )
+        ops = settings.site_symmetry(site)
         sites.append([x % 1.0 for x in ops.exact_site()])
         heights.append(height / top)
         multiplicity.append(ops.multiplicity())
