@@ -208,7 +208,7 @@ def embed(cc: Floats, weight: Floats, dimensions: int, seed: int = 0) -> Floats:
     """(n, dimensions) coordinates whose scalar products are the CCs, by weighted least squares.
 
     cc, weight : (n, n), the weight 0 where a coefficient is unknown and on the diagonal.
-    Alternating: each point in turn is the solution of a linear problem; started from the
+    Each point is the solution of a linear problem with the others fixed; started from the
     eigenvectors, with the unknown elements 0, and a little noise.
     """
     known = weight > 0
@@ -220,7 +220,9 @@ def embed(cc: Floats, weight: Floats, dimensions: int, seed: int = 0) -> Floats:
     for _ in range(40):
         outer = (points[:, :, None] * points[:, None]).reshape(len(points), -1)
         matrix = (weight @ outer).reshape(len(points), *ridge.shape) + ridge
-        points = np.linalg.solve(matrix, ((weight * cc) @ points)[:, :, None])[:, :, 0]
+        new = np.linalg.solve(matrix, ((weight * cc) @ points)[:, :, None])[:, :, 0]
+        # half a step: all move at once, and would swing
+        points = 0.5 * (points + new)
     result: Floats = points
     return result
 

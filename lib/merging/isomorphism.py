@@ -24,6 +24,8 @@ from .pairwise import Pairwise
 # A data set has to fit its group so well, beside what its noise lets expect: the first in any
 # case, the second where the others scatter so little that it is an outlier.
 MIN_FIT, GOOD_FIT = 0.6, 0.85
+# Sigmas may be too small by this factor before a weak data set is said not to fit.
+SIGMAS_TOO_SMALL = 1.25
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,9 @@ def _purge(
         scatter = 1.4826 * float(np.median(np.abs(fit[keep] - np.median(fit[keep]))))
         bar = MIN_FIT if keep.sum() < 5 else float(np.clip(1 - 4 * scatter, MIN_FIT, GOOD_FIT))
         # pairs of two share what they lack
-        poor = keep & (fit < bar) & ((1 - fit) * expected > 3 * noise) & (keep.sum() > 2)
+        # sigmas that are too small are no misfit
+        least = np.where(np.isfinite(root), typical * _root_of(part.reliability), middle)
+        poor = keep & (q_all < bar * least) & (least - q_all > 3 * noise) & (keep.sum() > 2)
         drop = lone | poor
         if not drop.any():
             break
@@ -214,6 +218,13 @@ def _purge(
         if not keep.any():
             break
     return members[keep], reasons, q_all
+
+
+def _root_of(reliability: Floats) -> Floats:
+    """Square root of the reliability if the sigmas were `SIGMAS_TOO_SMALL`."""
+    noise = SIGMAS_TOO_SMALL**2 * (1 - np.nan_to_num(reliability))
+    root: Floats = np.sqrt(np.clip(1 - noise, 0, 1))
+    return root
 
 
 def _quality_beside(part: Pairwise, q: Floats, keep: NDArray[np.bool_]) -> Floats:

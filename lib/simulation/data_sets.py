@@ -40,7 +40,9 @@ def framework(code: str, bravais: str = "oP", d_min_A: float = 1.0) -> TrueInten
 
 
 @cache
-def filled(code: str, bravais: str = "oP", n: int = 6, seed: int = 1) -> TrueIntensities:
+def filled(
+    code: str, bravais: str = "oP", n: int = 6, seed: int = 1, d_min_A: float = 1.0
+) -> TrueIntensities:
     """The same framework, with `n` calcium sites in its pores: its cell, other intensities."""
     structure = zeolite(code)
     rng = np.random.default_rng(seed)
@@ -51,7 +53,7 @@ def filled(code: str, bravais: str = "oP", n: int = 6, seed: int = 1) -> TrueInt
         site.occ, site.u_iso = 1.0, 0.03
         structure.add_site(site)
     structure.setup_cell_images()
-    return TrueIntensities(structure, bravais)
+    return TrueIntensities(structure, bravais, d_min_A)
 
 
 def crystal(
