@@ -20,6 +20,7 @@ from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.instrument import load_instrument
 from ewaldflow.lib.serialred.alignment import bridged, pattern_centre
 from ewaldflow.lib.serialred.calibration import CalibrationSet
+from ewaldflow.lib.serialred.darkness import flat_of
 from ewaldflow.lib.serialred.settings import RotationSettings
 from ewaldflow.lib.serialred.shadow import sight_crystal
 
@@ -55,6 +56,7 @@ class Watch:
     measured: list[Floats] = field(default_factory=list)
     expected_px: Floats | None = None
     images: list[NDArray[Any]] = field(default_factory=list)
+    flats: list[NDArray[Any]] = field(default_factory=list)
 
     def frame(self, number: int, exposure: Exposure, start: float, end: float) -> None:
         """A diffraction frame."""
@@ -69,6 +71,10 @@ class Watch:
         """A defocused image."""
         if len(self.images) < 40:
             self.images.append(exposure.counts)
+
+    def flat(self, exposure: Exposure, alpha_deg: float) -> None:
+        """The bare beam; the first of them is of the crystal."""
+        self.flats.append(exposure.counts)
 
     def decision(self, what: dict[str, Any]) -> None:
         """Not looked at."""
@@ -194,20 +200,23 @@ def analysis_ms(series: list[Series], valid: NDArray[np.bool_]) -> float:
     """Median CPU time of one defocused image, in ms."""
     took = []
     for one in series:
-        shadow = None
+        shadow, flat = None, flat_of(one.watch.flats[1:], valid)
         for image in one.watch.images:
             began = time.process_time()
-            shadow = sight_crystal(image, valid, shadow).shadow
+            shadow = sight_crystal(image, valid, shadow, flat).shadow
             took.append(time.process_time() - began)
     return 1e3 * float(np.median(took[1:]))
 
 
 def main() -> int:
     arguments = options(__doc__ or "", work=False)
-    arguments.add_argument("--seeds", type=int, default=SEEDS)
+    arguments.add_argument("--seeds", type=int, default=SEEDS, help="so many [%(default)s]")
+    arguments.add_argument("--first-seed", type=int, default=1, help="[%(default)s]")
+    arguments.add_argument("--ways", nargs="+", choices=WAYS, help="these only [all]")
     given = arguments.parse_args()
-    seeds = range(1, 1 + (QUICK_SEEDS if given.quick else given.seeds))
-    ways = QUICK_WAYS if given.quick else tuple(WAYS)
+    n_seeds = QUICK_SEEDS if given.quick else given.seeds
+    seeds = range(given.first_seed, given.first_seed + n_seeds)
+    ways = tuple(given.ways or (QUICK_WAYS if given.quick else WAYS))
     valid = ~load_instrument("twin").detector.mask
     result: dict[str, list[Series]] = {way: [] for way in ways}
     errors = []
@@ -231,7 +240,9 @@ def main() -> int:
                 f"seed {seed}, {way}: {one.range_deg:.1f} deg in the beam of "
                 f"{one.record.range_deg:.1f}, drift {one.drift_um:.1f} um, {one.record.reason}"
             )
-    table = Table(f"SerialRED tracking on the twin, {len(seeds)} seeds, +-50 deg, badly set")
+    table = Table(
+        f"SerialRED tracking on the twin, seeds {seeds[0]} to {seeds[-1]}, +-50 deg, badly set"
+    )
     for way, series in result.items():
         ranges = [one.range_deg for one in series]
         counts = np.histogram(ranges, EDGES)[0]
@@ -248,9 +259,9 @@ def main() -> int:
                 sum(one.whole for one in series) / len(seeds),
                 at_least=0.90,
             )
-    followed = [one for one in result["predictive"] if len(one.watch.patterns) > 20]
+    followed = [one for one in result.get("predictive", []) if len(one.watch.patterns) > 20]
     still = np.array([one.still_px() for one in followed]).reshape(-1, 3)
-    whole = [one.drift_um for one in result["predictive"] if one.whole]
+    whole = [one.drift_um for one in result.get("predictive", []) if one.whole]
     table.tell("drift over the range, median and largest, um",
                f"{np.median(whole):.1f}, {max(whole):.1f}" if whole else "none")  # fmt: skip
     if len(still):

@@ -43,18 +43,27 @@ class FolderSink:
         self, number: int, exposure: Exposure, alpha_start_deg: float, alpha_end_deg: float
     ) -> None:
         """A defocused image; those before the rotation have number 0."""
+        self._defocused("tracking", number, exposure, alpha_start_deg, alpha_end_deg)
+
+    def flat(self, exposure: Exposure, alpha_deg: float) -> None:
+        """A defocused image of the bare beam."""
+        self._defocused("flat", 0, exposure, alpha_deg, alpha_deg)
+
+    def _defocused(
+        self, role: str, number: int, exposure: Exposure, start_deg: float, end_deg: float
+    ) -> None:
         self.station.refuse_wrong_shape(exposure)
         defocus_um = self.station.session.rotation.tracking_defocus_um
         self.series.image(
             TRACKING,
             f"{number:05d}-{exposure.number:07d}",
             exposure.counts,
-            role="tracking",
+            role=role,
             number=number,
             t_s=exposure.started_s,
             exposure_s=exposure.exposure_s,
-            alpha_start_deg=alpha_start_deg,
-            alpha_end_deg=alpha_end_deg,
+            alpha_start_deg=start_deg,
+            alpha_end_deg=end_deg,
             lenses={"diffraction_focus": self._focused_um + defocus_um},
         )
 

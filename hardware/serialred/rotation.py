@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,18 +22,16 @@ from ...lib.serialred.alignment import pattern_centre
 from ...lib.serialred.alpha_line import AlphaLine
 from ...lib.serialred.calibration import USUAL_FITNESS, CalibrationSet, Fitness
 from ...lib.serialred.settings import RotationSettings
-from ...lib.serialred.shadow import Sighting, sight_crystal
-from ...lib.serialred.thesis import sight_crystal_as_published
+from ...lib.serialred.shadow import Sighting
 from ...lib.serialred.tracking import Pace, Verdict, new_tracker, search_places
 from ..errors import Unsupported
 from ..moves import wait_until_still
 from ..protocols import Camera, Capability, Clock, Microscope
 from .beam_follower import BeamFollower, SeriesStopped
+from .lookout import Lookout, plain
 from .rotation_record import FrameAngles, RotationRecord, Sink
 
 __all__ = ["FrameAngles", "RotationRecord", "Sink", "collect_rotation"]
-
-Floats = NDArray[np.float64]
 
 # The stage gets up to speed before it is first read.
 RAMP_S = 0.3
@@ -115,18 +113,17 @@ class _Rotation:
     ) -> None:
         self.scope, self.camera, self.clock = microscope, camera, clock
         self.settings, self.sink = settings, sink
-        self.valid = np.ones(camera.shape, bool) if valid is None else valid
-        self.focus = microscope.lenses["diffraction_focus"] if settings.image_interval else None
-        self.focused_um = self.focus.get() if self.focus else 0.0
         self.beam: BeamFollower | None = None
         if settings.tracking != "none":
             self.beam = BeamFollower(microscope, settings, calibrations, fitness)
+        self.lookout: Lookout | None = None
+        if settings.image_interval:
+            valid = np.ones(camera.shape, bool) if valid is None else valid
+            self.lookout = Lookout(microscope, camera, clock, settings, sink, self.beam, valid)
         self.pace: Pace | None = None
-        self.sighting: Sighting | None = None
         self.line = AlphaLine()
         self.watched = Watched(math.nan)
         self.exposures: list[tuple[int, float, float]] = []
-        self.n_tracking = 0
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
@@ -137,8 +134,8 @@ class _Rotation:
             try:
                 self.scope.stage.stop()
             finally:
-                if self.focus is not None:
-                    self.focus.set(self.focused_um)
+                if self.lookout is not None:
+                    self.lookout.put_back()
                 if self.beam is not None:
                     self.beam.put_back()
 
@@ -153,13 +150,13 @@ class _Rotation:
             self.beam.tracker = new_tracker(s, start)
         abort, ended = None, ""
         try:
-            if s.image_interval:
-                self._centre(start)
+            if self.lookout is not None:
+                self.lookout.record_flat(start)
+            self._centre(start)
             if s.widest:
                 start = self._go_to_an_end(start)
                 target = s.target_deg(start)
-                if s.image_interval:
-                    self._centre(start)
+                self._centre(start)
             ended = f"the end of the range, {target:g} deg"
             sign = 1.0 if target > start else -1.0
             began = self.clock.now()
@@ -183,7 +180,7 @@ class _Rotation:
             alpha_end_deg=frames[-1].alpha_end_deg if frames else start,
             alpha_target_deg=target,
             frames=frames,
-            n_tracking=self.n_tracking,
+            n_tracking=self.lookout.n_images if self.lookout else 0,
             speed_deg_per_s=self.line.speed_deg_per_s if known else math.nan,
             alpha_rms_deg=self.line.rms_deg,
         )
@@ -280,8 +277,10 @@ class _Rotation:
 
     def _centre(self, alpha: float) -> None:
         """Bring the beam onto the crystal before the rotation, and set the references."""
+        if self.lookout is None:
+            return
         for attempt in range(CENTRINGS):
-            sighting, _ = self._look(0, alpha, alpha)
+            sighting, _ = self.lookout.look(0, lambda _: alpha)
             if sighting.disc is None:
                 raise SeriesStopped(Abort("beam lost", "no disc in the image at rest"))
             if not sighting.found and self.beam is not None:
@@ -297,11 +296,13 @@ class _Rotation:
                 return
 
     def _track(self, number: int) -> None:
-        assert self.pace is not None  # there is one as soon as images are taken
-        sighting, verdict = self._look(number, None, None)
+        assert self.lookout is not None  # there are both where images are taken
+        assert self.pace is not None
+        self._aim(self.line.at(self.clock.now() + self.settings.tracking_exposure_s))
+        sighting, verdict = self.lookout.look(number, self.line.at)
         searches = self.settings.robust.search and self.settings.tracking == "predictive"
         if self.beam is not None and searches and sighting.disc and not sighting.found:
-            sighting, verdict = self._search(number, self.beam, sighting)
+            sighting, verdict = self._search(number, self.lookout, self.beam, sighting)
         w = self.watched
         dark = sighting.disc is None
         # uneven light of the beam passes for a pale crystal, but never convincingly
@@ -318,72 +319,19 @@ class _Rotation:
         self._stop_if(first_abort(self.settings.abort, self.watched, sighting))
 
     def _search(
-        self, number: int, beam: BeamFollower, missed: Sighting
+        self, number: int, lookout: Lookout, beam: BeamFollower, missed: Sighting
     ) -> tuple[Sighting, Verdict | None]:
         """Look for the crystal around the prediction; what the last image told, found or not."""
         sighting, verdict = missed, None
         for place in search_places(beam.radius_um, beam.last_offset_um):
             alpha = self.line.at(self.clock.now() + self.settings.tracking_exposure_s)
             beam.point(beam.tracker.beam_um(alpha) + place)
-            sighting, verdict = self._look(number, None, None, aim=False)
+            sighting, verdict = lookout.look(number, self.line.at)
             if sighting.found:
                 break
         self.decide("search", number=number, found=sighting.found)
         self._aim(self.line.at(self.clock.now()))
         return sighting, verdict
-
-    def _look(
-        self, number: int, alpha_start: float | None, alpha_end: float | None, *, aim: bool = True
-    ) -> tuple[Sighting, Verdict | None]:
-        """Take a defocused image, say where the crystal is, and learn from it."""
-        s = self.settings
-        if alpha_start is None and aim:
-            self._aim(self.line.at(self.clock.now() + s.tracking_exposure_s))
-        with self._defocused():
-            exposure = self.camera.expose(s.tracking_exposure_s)
-        self.n_tracking += 1
-        start = self.line.at(exposure.started_s) if alpha_start is None else alpha_start
-        end = self.line.at(exposure.ended_s) if alpha_end is None else alpha_end
-        self.sink.tracking(number, exposure, start, end)
-        if s.recognition == "published":
-            sighting = sight_crystal_as_published(exposure.counts, self.valid)
-        else:
-            shadow = self.sighting.shadow if self.sighting else None
-            sighting = sight_crystal(exposure.counts, self.valid, shadow)
-        self.sighting = sighting
-        verdict = displaced = None
-        alpha = 0.5 * (start + end)
-        if self.beam is not None and sighting.found:
-            verdict = self.beam.crystal_seen(alpha, sighting)
-        if self.beam is not None and sighting.disc is not None:
-            displaced = self.beam.disc_seen(sighting.disc)
-        self.decide(
-            "sighting",
-            number=number,
-            alpha_deg=alpha,
-            found=sighting.found,
-            offset_px=_plain(sighting.offset_px),
-            sigma_px=sighting.sigma_px,
-            confidence=sighting.confidence,
-            variance=sighting.variance,
-            disc_px=_plain(sighting.disc.centre_px) if sighting.disc else None,
-            radius_px=sighting.disc.radius_px if sighting.disc else None,
-            disc_displaced_px=None if displaced is None else _plain(displaced),
-            verdict=None if verdict is None else asdict(verdict),
-        )
-        return sighting, verdict
-
-    @contextmanager
-    def _defocused(self) -> Iterator[None]:
-        assert self.focus is not None  # images are only taken where there is one
-        s = self.settings
-        self.focus.set(self.focused_um + s.tracking_defocus_um)
-        self.clock.sleep(s.settling_s)
-        try:
-            yield
-        finally:
-            self.focus.set(self.focused_um)
-        self.clock.sleep(s.settling_s)
 
     # --- beam and stage -------------------------------------------------------------------
 
@@ -397,7 +345,7 @@ class _Rotation:
             "beam moved",
             alpha_deg=alpha,
             by_um=way,
-            to_um=_plain(beam.beam_um),
+            to_um=plain(beam.beam_um),
             sigma_um=beam.tracker.sigma_um(alpha),
             tracker=beam.tracker.name,
         )
@@ -422,7 +370,3 @@ class _Rotation:
     def decide(self, what: str, **numbers: Any) -> None:
         """Tell the sink."""
         self.sink.decision({"decision": what, "t_s": self.clock.now(), **numbers})
-
-
-def _plain(values: Floats) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in values]

@@ -24,6 +24,10 @@ class Sink(Protocol):
         """A defocused image."""
         ...
 
+    def flat(self, exposure: Exposure, alpha_deg: float) -> None:
+        """A defocused image of the bare beam around the crystal, before the rotation."""
+        ...
+
     def decision(self, what: dict[str, Any]) -> None:
         """What was decided, with its numbers; plain types, ``decision`` names it."""
         ...

@@ -109,6 +109,8 @@ class RotationSettings(_Strict):
     recognition : ``shadow``; ``published``: the thesis's four steps.
     image_interval : every so many exposures one is defocused; 0: never.
     tracking_exposure_s, tracking_defocus_um : of a defocused image; um of diffraction focus.
+    flat_s : exposure of each of six defocused images of the bare beam around the crystal, taken
+        before the rotation, by which the beam's unevenness is divided out; 0: none are taken.
     descan_pair : the deflectors that hold the pattern still.
     descan : whether they do.
     descan_gain : part of a measured displacement of pattern and disc that is taken back.
@@ -128,6 +130,7 @@ class RotationSettings(_Strict):
     image_interval: NonNegativeInt = 10
     tracking_exposure_s: PositiveFloat = 0.02
     tracking_defocus_um: float = 150.0
+    flat_s: NonNegativeFloat = 0.1
     descan_pair: tuple[PairDeflector, PairDeflector] = ("image_shift_1", "image_shift_2")
     descan: bool = True
     descan_gain: Fraction = 0.5

@@ -278,8 +278,13 @@ def search_places(radius_um: float, towards: Floats) -> Floats:
     towards : (2,) the direction in which the crystal was last seen to leave.
     """
     first = math.atan2(float(towards[1]), float(towards[0])) if np.any(towards) else 0.0
+    return hexagon(1.3 * radius_um, first)
+
+
+def hexagon(distance_um: float, first: float = 0.0) -> Floats:
+    """(6, 2) places at a distance, the first at an angle (radians), then those beside it."""
     turns = np.array([0, 1, -1, 2, -2, 3]) * math.pi / 3 + first
-    return 1.3 * radius_um * np.column_stack([np.cos(turns), np.sin(turns)])
+    return distance_um * np.column_stack([np.cos(turns), np.sin(turns)])
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ewaldflow.lib.formats.series_record import read_record
 from ewaldflow.lib.instrument import load_instrument
 from ewaldflow.lib.serialred.raster import Box
 from ewaldflow.lib.serialred.session import Diffraction, Height, Stop
-from ewaldflow.lib.serialred.settings import RotationSettings
+from ewaldflow.lib.serialred.settings import AbortSettings, RotationSettings
 
 Make = Callable[..., Any]
 CRYSTAL = np.array([0.3, -0.2, 0.0])
@@ -155,7 +155,8 @@ def test_a_crystal_that_jumps_is_followed(bench: Make) -> None:
 
 def test_a_crystal_that_jumps_out_of_the_beam_ends_its_series(bench: Make) -> None:
     """What is left in the beam is film, whose uneven light must not pass for the crystal."""
-    one = bench(session=QUICK)
+    rotation = QUICK["rotation"].model_copy(update={"abort": AbortSettings(lost_images=3)})
+    one = bench(session={**QUICK, "rotation": rotation})
     jump(one, 4, 6.0)
     outcome = taken(one)
     assert outcome.status == "short"
@@ -194,8 +195,8 @@ def fault(kind: str, bench: Any, after: int) -> Any:
     """For twenty seconds, so many exposures after those before the rotation."""
     from ewaldflow.hardware.simulated.faults import Fault
 
-    # beam, view, crystal, at most four looks at the beam, snapshot
-    return Fault(kind=kind, at_exposure=6 + after, duration_s=20.0)  # type: ignore[arg-type]
+    # beam, view, crystal, at most four looks at the beam, snapshot; seven of the bare beam
+    return Fault(kind=kind, at_exposure=13 + after, duration_s=20.0)  # type: ignore[arg-type]
 
 
 def test_no_lattice_no_series(bench: Make) -> None:

@@ -103,6 +103,7 @@ class Seen:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     off: list[float] = field(default_factory=list)
     patterns: list[Any] = field(default_factory=list)
+    flats: int = 0
     fail_at: int | None = None
 
     def frame(self, number: int, exposure: Any, start: float, end: float) -> None:
@@ -115,6 +116,9 @@ class Seen:
     def tracking(self, number: int, exposure: Any, start: float, end: float) -> None:
         self.images.append(number)
         self._where(exposure)
+
+    def flat(self, exposure: Any, alpha: float) -> None:
+        self.flats += 1
 
     def decision(self, what: dict[str, Any]) -> None:
         self.decisions.append(what)
@@ -188,6 +192,11 @@ def test_a_wandering_crystal_stays_in_the_beam_and_the_pattern_stays_still(start
     assert [one.number for one in record.frames] == seen.frames
     assert all("t_s" in one for one in seen.decisions)
     assert seen.named("beam moved")
+    # the beam as it is was looked at around the plate: it is even here
+    assert seen.flats == 7
+    [flat] = seen.named("flat")
+    assert flat["n_images"] >= 4
+    assert flat["uneven_by"] < 0.25
     everything_is_back(twin, before)
 
 
