@@ -63,8 +63,13 @@ def set_error_models(
     around: Floats,
     common: ErrorModel,
     n_sets: int,
+    *,
+    robust: bool = False,
 ) -> tuple[ErrorModel, ...]:
     """An error model for each data set; c is the common one's.
+
+    Outliers have to be gone, as they spoil the means of their equivalents as well. Where they are
+    not, `robust` gives each set the common model times a factor from the median deviation.
 
     Parameters
     ----------
@@ -87,6 +92,8 @@ def set_error_models(
         if step == 0:  # deviations are clipped, so that the start must not be far off
             ratio = _median_square(own**2 / variance, member, repeated, n_sets)
             theta = theta * ratio[:, None]
+            if robust:
+                break
             continue
         limit = _CLIP**2 * variance
         excess = np.minimum(own**2, limit) / _CLIPPED_VARIANCE - others

@@ -34,7 +34,7 @@ class SaturatedEvidence:
     Attributes
     ----------
     choice : for `merge.merge_scaled`.
-    n_saturated : saturated observations, outliers left out.
+    n_saturated : saturated observations.
     n_only : unique reflections with no unsaturated observation: lost if they are dropped.
     n_compared : saturated observations with an unsaturated equivalent.
     ratio, ratio_error : median of saturated over mean unsaturated intensity, and its error.
@@ -66,7 +66,8 @@ def saturated_evidence(scaled: Scaled) -> SaturatedEvidence:
     """
     obs = observations(scaled.data, scaled.operators)
     good = ~np.concatenate(scaled.outlier)
-    saturated = good & obs.saturated
+    # outliers among them are just what is in question
+    saturated = obs.saturated
     clean = good & ~obs.saturated
     n_only = int(np.sum(_seen(obs.group, saturated) & ~_seen(obs.group, clean)))
     n_saturated = int(saturated.sum())

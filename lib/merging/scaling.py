@@ -144,7 +144,7 @@ def scale_data_sets(
         steady &= ~in_lost
         p = solve(design, obs, steady)
     notes += _lost_notes(kept, lost)
-    scaled, errors = _judged(design, p, obs, outlier_sigma, rounds=1)
+    scaled, errors = _judged(design, p, obs, outlier_sigma, rounds=0)
     if scaled.outlier.any():
         p = solve(design, obs, steady & ~scaled.outlier)
     scaled, errors = _judged(design, p, obs, outlier_sigma, rounds=2)
@@ -269,7 +269,8 @@ def _judged(
     around[good] = mean_at_resolution(d_A[good], intensity[good])
     outlier = np.zeros(len(factor), bool)
     corrected, errors = sigma, _Errors(None, (ErrorModel(),) * obs.n_sets)
-    for _ in range(rounds):
+    rows = np.flatnonzero(good)
+    for k in range(rounds + 1):
         kept = np.flatnonzero(good & ~outlier)
         group = np.unique(obs.group[kept], return_inverse=True)[1]
         common = common_error_model(group, intensity[kept], sigma[kept], around[kept])
@@ -277,12 +278,11 @@ def _judged(
             break
         models = set_error_models(
             obs.member[kept], group, intensity[kept], sigma[kept], around[kept],
-            common, obs.n_sets,
+            common, obs.n_sets, robust=k == 0,
         )  # fmt: skip
         errors = _Errors(common, models)
         mean = _robust_mean(obs.group, intensity, sigma, good & ~outlier)
         corrected = corrected_sigmas(models, obs.member, sigma, mean, around)
-        rows = np.flatnonzero(good)
         outlier = np.zeros(len(factor), bool)
         outlier[rows] = find_outliers(
             obs.group[rows], intensity[rows], corrected[rows], outlier_sigma
