@@ -25,7 +25,7 @@ from .compare import Match, match_positions
 from .solution import Atom, ChargeFlipping, Solution, Verdict
 
 # R of unrefined atoms: below the first they are a structure, above the second none.
-GOOD_R1, POOR_R1 = 0.35, 0.50
+GOOD_R1, POOR_R1 = 0.35, 0.45
 # The last peak of the composition stands above the next by this, if nothing is missing.
 CLEAR_GAP = 1.5
 

@@ -22,7 +22,7 @@ import sys
 import time
 from typing import Any
 
-from cctbx import crystal, maptbx, miller, symmetry_search, translation_search, xray
+from cctbx import crystal, maptbx, miller, symmetry_search, xray
 from cctbx.array_family import flex
 from smtbx.ab_initio import charge_flipping
 
@@ -30,6 +30,7 @@ from smtbx.ab_initio import charge_flipping
 import numpy as np
 
 from .compare import match_positions
+from .origin import likely_origins
 
 # How attempts differ in turn: normalised amplitudes, threshold in sigma of the map, and the part
 # of the reflections, the weakest, whose phases are turned by 90 degrees instead.
@@ -43,7 +44,6 @@ STRATEGIES: tuple[tuple[bool, float, float], ...] = (
 BLOCK = 50  # iterations between looks at convergence
 POLISHING = 5
 PEAK_DISTANCE_A = 1.0  # no two atoms but hydrogens come closer
-ORIGIN_REFLECTIONS = 300
 RUN_ON_PEAKS = 10  # peaks kept beyond those that the composition wants
 
 
@@ -109,8 +109,7 @@ def solve(
         else charge_flipping.basic_iterator()
     )
     flipping.start(p1, 2 * math.pi * flex.random_double(p1.size()))
-    if not flip(flipping, delta_over_sigma, request["iterations"]):
-        return []
+    flip(flipping, delta_over_sigma, request["iterations"])
     if norms is not None:
         flipping.denormalise(norms)
         for _ in range(2 * POLISHING):
@@ -119,55 +118,31 @@ def solve(
     polish.start(f_obs=flipping.f_obs, phases=flipping.f_calc, f_000=0)
     for _ in range(POLISHING):
         next(polish)
-    origins = []
-    for site in likely_origins(f_obs, polish.f_calc, request["origins"]):
-        shifted = symmetry_search.shift_refinement(f_obs, polish.f_calc, site)
-        origins.append((shifted.goos.correlation, shifted.symmetrised_shifted_sf.f_x))
-    origins.sort(key=lambda one: -one[0])
+    origins: dict[float, Any] = {}
+    shifts = likely_origins(
+        polish.f_calc.indices().as_vec3_double().as_numpy_array(),
+        polish.f_calc.data().as_numpy_array(),
+        request["rotations"],
+        request["translations"],
+        request["orthogonalisation"],
+        request["origins"],
+    )
+    for shift in shifts:
+        shifted = symmetry_search.shift_refinement(f_obs, polish.f_calc, shift.tolist())
+        # proposals may climb to the same place
+        origins[round(shifted.goos.correlation, 4)] = shifted.symmetrised_shifted_sf.f_x
     found = []
-    for cc, phased in origins[:3]:
+    for cc, phased in sorted(origins.items(), reverse=True, key=lambda one: one[0])[:3]:
         solution = atoms_of(request, f_obs, judged_by, phased)
         found.append(solution | {"seed": seed, "symmetry_cc": cc, "with_saturated": keep_saturated})
     return found
 
 
-def likely_origins(f_obs: Any, in_p1: Any, n: int) -> list[Any]:
-    """The n places in P1 that are most likely an origin of the space group.
+def flip(flipping: Any, delta_over_sigma: float, iterations: int) -> None:
+    """Flip until the skewness of the map has risen and stands still, or for all iterations.
 
-    From the fast translation function of Navaza & Vernoslova, Acta Cryst. A51 (1995) 445, over
-    the strongest reflections only: its time grows with the square of the group's order.
+    A map that never rose is kept too: its atoms will tell.
     """
-    strongest = f_obs.select(f_obs.sort_permutation(by_value="data")[:ORIGIN_REFLECTIONS])
-    grid = f_obs.crystal_gridding(
-        symmetry_flags=translation_search.symmetry_flags(
-            is_isotropic_search_model=False, have_f_part=False
-        ),
-        resolution_factor=1 / 3,
-    )
-    target = translation_search.fast_nv1995(
-        gridding=grid.n_real(),
-        space_group=f_obs.space_group(),
-        anomalous_flag=f_obs.anomalous_flag(),
-        miller_indices_f_obs=strongest.indices(),
-        f_obs=strongest.data(),
-        f_part=flex.complex_double(),
-        miller_indices_p1_f_calc=in_p1.indices(),
-        p1_f_calc=in_p1.data(),
-    ).target_map()
-    search = maptbx.peak_search_parameters(
-        peak_search_level=1,
-        peak_cutoff=0.5,
-        interpolate=True,
-        min_distance_sym_equiv=1e-6,
-        general_positions_only=False,
-        min_cross_distance=f_obs.d_min() / 2,
-    )
-    peaks = grid.tags().peak_search(map=target, parameters=search)
-    return [peak.site for _, peak in zip(range(n), peaks, strict=False)]
-
-
-def flip(flipping: Any, delta_over_sigma: float, iterations: int) -> bool:
-    """Flip until the skewness of the map has risen and stands still; False if it never did."""
     for _ in range(10):
         flipping.delta = delta_over_sigma * flipping.rho_map.sigma()
         next(flipping)
@@ -176,10 +151,9 @@ def flip(flipping: Any, delta_over_sigma: float, iterations: int) -> bool:
         for _ in range(BLOCK):
             next(flipping)
         seen.append(flipping.rho_map.skewness())
-        risen = seen[-1] > 1.15 * min(seen) or len(seen) < 3
+        risen = seen[-1] > 1.15 * min(seen)
         if len(seen) >= 4 and risen and np.ptp(seen[-3:]) < 0.03 * seen[-1]:
-            return True
-    return True
+            return
 
 
 def atoms_of(request: dict[str, Any], f_obs: Any, judged_by: Any, phased: Any) -> dict[str, Any]:

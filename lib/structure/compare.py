@@ -78,7 +78,7 @@ def match_positions(
     for inverted in hands:
         sites = -other if inverted else other
         # images of each site, before the shift: an operation of the shifted group
-        for shift in _origins(turn, move, inverted):
+        for shift in origin_shifts(turn, move, inverted):
             trials = _along_polar_axes(ref, sites + shift, turn, move, ortho)
             for trial in trials:
                 one = _paired(ref, sites + shift + trial, turn, move, ortho, allowed, tolerance_A)
@@ -95,8 +95,12 @@ def _has_inversion(turn: Floats) -> bool:
     return bool(np.any(np.all(turn == -np.eye(3), axis=(1, 2))))
 
 
-def _origins(turn: Floats, move: Floats, inverted: bool) -> Floats:
-    """(s, 3) shifts that keep the group's operations, none along a polar axis, not repeated."""
+def origin_shifts(rotations: ArrayLike, translations: ArrayLike, inverted: bool = False) -> Floats:
+    """(s, 3) shifts that keep the group's operations, none along a polar axis, not repeated.
+
+    With `inverted`, those that do so together with an inversion.
+    """
+    turn, move = np.asarray(rotations, float), np.asarray(translations, float)
     centrings = move[np.all(turn == np.eye(3), axis=(1, 2))]
     steps = np.arange(_GRID) / _GRID
     candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
