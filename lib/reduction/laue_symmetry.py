@@ -247,7 +247,7 @@ def _contradicted(c: OperatorCorrelation, best: float) -> bool:
     # where nothing correlates it is the data that are poor
     if c.n_pairs < _MIN_PAIRS - 2 or best < 0.4:
         return False
-    upper = np.tanh(np.arctanh(c.cc) + 2.5 / np.sqrt(c.n_pairs - 3))
+    upper = np.tanh(np.arctanh(np.clip(c.cc, -0.9999, 0.9999)) + 2.5 / np.sqrt(c.n_pairs - 3))
     return bool(upper < 0.7 * best)
 
 

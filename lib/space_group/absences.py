@@ -19,7 +19,7 @@ nothing follows: it stays equally probable with and without.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,7 @@ def absence_evidence(
     *,
     scatter: Floats | None = None,
     expected_leakage: float = 0.15,
+    chiral: bool = False,
 ) -> AbsenceEvidence:
     """Which screw axes and glide planes the merged intensities show.
 
@@ -80,8 +81,16 @@ def absence_evidence(
     operators, bravais : of the Laue group, as `possible_groups`.
     scatter : (n,) r.m.s. deviation of the equivalents over their sigmas, NaN where unknown.
     expected_leakage : mean of the prior of the leakage.
+    chiral : only groups of proper rotations.
     """
     extinctions, elements = possible_groups(operators, bravais)
+    if chiral:
+        proper = [tuple(g for g in e.groups if g.is_sohncke()) for e in extinctions]
+        extinctions = tuple(
+            replace(e, groups=groups)
+            for e, groups in zip(extinctions, proper, strict=True)
+            if groups
+        )
     hkl = np.asarray(hkl, np.int64).reshape(-1, 3)
     zone = _zones(hkl, operators)
     general = zone == 0

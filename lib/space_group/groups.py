@@ -109,19 +109,22 @@ def _possible(operators: bytes, bravais: str) -> tuple[tuple[Extinction, ...], t
             by_absences.setdefault(absent, []).append(group)
 
     elements: dict[bytes, Element] = {}
-    uses: dict[bytes, set[bytes]] = {}
+    uses: dict[bytes, set[bytes]] = {absent: set() for absent in by_absences}
+    known: dict[tuple[bytes, bytes], bytes | None] = {}
     for absent, groups in by_absences.items():
-        uses[absent] = set()
-        for group in groups:
-            for op in group.operations().sym_ops:
-                rotation, translation = _rotation(op), np.array(op.tran) / op.DEN
+        for op in (op for group in groups for op in group.operations().sym_ops):
+            rotation, translation = _rotation(op), np.array(op.tran) / op.DEN
+            pair = rotation.tobytes(), translation.tobytes()
+            if pair not in known:
                 element = _element(rotation, translation, real)
                 mask = element.extinguishes(box)
+                known[pair] = mask.tobytes() if mask.any() else None
                 if mask.any():
                     kept = elements.setdefault(mask.tobytes(), element)
-                    if _rank(element) < _rank(kept):
-                        elements[mask.tobytes()] = element
-                    uses[absent].add(mask.tobytes())
+                    elements[mask.tobytes()] = min(kept, element, key=_rank)
+            found_mask = known[pair]
+            if found_mask is not None:
+                uses[absent].add(found_mask)
     order = sorted(elements, key=lambda m: (np.frombuffer(m, bool).sum(), elements[m].name))
     number = {mask: i for i, mask in enumerate(order)}
     found = [

@@ -78,7 +78,9 @@ def merged_under(
     hkl: NDArray[np.int64], intensity: Floats, sigma: Floats, cell: Cell, operators: Integers
 ) -> MergedUnder:
     """Merge observations under the rotations `operators` (m, 3, 3)."""
-    group = equivalents(hkl, operators)
+    # rotations are applied to each index once, however often it was observed
+    index = equivalents(hkl, np.eye(3)[None])
+    group = equivalents(hkl[np.unique(index, return_index=True)[1]], operators)[index]
     mean = merge(group, intensity, sigma)
     first = np.unique(group, return_index=True)[1]
     unique = asymmetric_unit(hkl[first], operators)

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import gemmi
 import numpy as np
+from numpy.typing import NDArray
 
-from ..crystal.cell import Integers
+from ..crystal.cell import Floats, Integers
 from ..errors import UserError
 from ..merging.data_set import DataSet
 from .absences import AbsenceEvidence, absence_evidence, general_e_squared
@@ -65,24 +66,26 @@ def determine_space_group(
     data = pooled([data_sets] if isinstance(data_sets, DataSet) else list(data_sets))
     if len(data) == 0:
         raise UserError("space group", "no observations", "some", "reduce the series first")
-    centring = centring_evidence(data.hkl, data.intensity, data.sigma, data.cell, data.bravais)
+    once = merged_under(data.hkl, data.intensity, data.sigma, data.cell, np.eye(3, dtype=int)[None])
+    centring = centring_evidence(once.hkl, once.intensity, once.sigma, data.cell, data.bravais)
     translations = np.array([e.translation for e in centring if e.found], float).reshape(-1, 3)
-    phase = data.hkl @ translations.T
-    there = np.all(np.abs(phase - np.rint(phase)) < 1e-3, axis=1)
-    hkl, intensity, sigma = data.hkl[there], data.intensity[there], data.sigma[there]
+    there = _fulfils(once.hkl, translations)
     laue = laue_evidence(
-        hkl, intensity, sigma, data.cell, data.bravais,
+        once.hkl[there], once.intensity[there], once.sigma[there], data.cell, data.bravais,
         translations=translations, max_obliquity_deg=max_obliquity_deg, seed=seed,
     )  # fmt: skip
-    indices = np.rint(hkl @ laue.transform).astype(np.int64)
-    merged = merged_under(indices, intensity, sigma, laue.cell, laue.operators)
+    there = _fulfils(data.hkl, translations)
+    indices = np.rint(data.hkl[there] @ laue.transform).astype(np.int64)
+    merged = merged_under(
+        indices, data.intensity[there], data.sigma[there], laue.cell, laue.operators
+    )
     evidence = absence_evidence(
         merged.hkl, merged.intensity, merged.sigma, merged.d_A, laue.operators, laue.bravais,
-        scatter=merged.scatter, expected_leakage=expected_leakage,
+        scatter=merged.scatter, expected_leakage=expected_leakage, chiral=chiral,
     )  # fmt: skip
     e_statistics, n_general = _e_statistics(merged, laue.operators)
     centric = _centric_odds(e_statistics) if n_general >= _E_LEAST else 1.0
-    ranked = _rank(evidence, centric, chiral)
+    ranked = _rank(evidence, centric)
     used, decided = _used(evidence, ranked)
     return SpaceGroupVerdict(
         space_group=used,
@@ -101,6 +104,12 @@ def determine_space_group(
         e2_minus_1=e_statistics,
         notes=_notes(evidence, ranked, used, centring, e_statistics, n_general, chiral),
     )
+
+
+def _fulfils(hkl: NDArray[np.int64], translations: Floats) -> NDArray[np.bool_]:
+    phase = hkl @ translations.T
+    result: NDArray[np.bool_] = np.all(np.abs(phase - np.rint(phase)) < 1e-3, axis=1)
+    return result
 
 
 def _e_statistics(
@@ -124,13 +133,13 @@ def _centric_odds(e_statistics: tuple[float, float, float]) -> float:
     return float(_E_FACTOR ** (2 * part - 1))
 
 
-def _rank(evidence: AbsenceEvidence, centric_odds: float, chiral: bool) -> tuple[RankedGroup, ...]:
+def _rank(evidence: AbsenceEvidence, centric_odds: float) -> tuple[RankedGroup, ...]:
     found = []
     for extinction, p in zip(evidence.extinctions, evidence.probability, strict=True):
-        groups = [g for g in extinction.groups if g.is_sohncke() or not chiral]
+        groups = extinction.groups
         weights = np.array([_weight(g, centric_odds) for g in groups])
         names = tuple(evidence.elements[i].name for i in extinction.elements)
-        for group, share in zip(groups, weights / weights.sum() if groups else (), strict=True):
+        for group, share in zip(groups, weights / weights.sum(), strict=True):
             standard = gemmi.find_spacegroup_by_number(group.number)
             tied = tuple(other.xhm() for other in groups if other.xhm() != group.xhm())
             found.append(
@@ -148,9 +157,6 @@ def _rank(evidence: AbsenceEvidence, centric_odds: float, chiral: bool) -> tuple
                     reasons=_reasons(extinction, evidence, tied),
                 )
             )
-    total = sum(g.probability for g in found)
-    scale = 1 / total if total > 0 else 1.0
-    found = [RankedGroup(**{**vars(g), "probability": g.probability * scale}) for g in found]
     # the commoner first where absences that were not measured leave both as probable
     return tuple(
         sorted(found, key=lambda g: (-round(g.probability, 3), -_FREQUENCY.get(g.number, 0.0),

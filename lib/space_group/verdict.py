@@ -176,7 +176,8 @@ class RankedGroup:
     tied_with : symbols of the groups with the same absences.
     centrosymmetric, sohncke : whether it holds an inversion; only proper rotations.
     standard_symbol : of the standard setting.
-    to_standard : gemmi's change of basis, e.g. "x,y,z" or "z,x,y".
+    to_standard : coordinates here from those in the standard setting, as gemmi writes it, e.g.
+        "z,x,y"; with C its matrix, standard real basis = real basis @ C (`DataSet.reindexed`).
     reasons : sentences for and against.
     """
 
