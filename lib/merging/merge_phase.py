@@ -37,13 +37,12 @@ _MIN_PAIRS = 10
 
 @dataclass(frozen=True)
 class SettledPhase:
-    """The data sets of one cell, in one setting, by structure.
+    """How the data sets of one cell come into one setting, and which are one structure.
 
     Attributes
     ----------
-    data : in the settings chosen, on the cell of the phase.
     rotations : (m, 3, 3) of the Laue class that they were compared in.
-    ambiguity : how the settings were chosen.
+    ambiguity : how the settings were chosen; its `apply` brings the data sets into them.
     pairwise : their correlations.
     clusters : tree and cut of hierarchical clustering.
     groups : numbers of the data sets of each structure, largest first.
@@ -51,7 +50,6 @@ class SettledPhase:
     left : by name, data sets of no group, and why.
     """
 
-    data: tuple[DataSet, ...]
     rotations: Integers
     ambiguity: Ambiguity
     pairwise: Pairwise
@@ -141,7 +139,7 @@ def settle_phase(data_sets: Sequence[DataSet], config: MergingConfig | None = No
     if not groups:  # crystals that cannot be compared: each is merged with none
         groups = ((int(np.argmax([len(one) for one in data])),),)
         left.pop(data[groups[0][0]].name, None)
-    return SettledPhase(data, rotations, ambiguity, pairwise, clusters, groups, isomorphism, left)
+    return SettledPhase(rotations, ambiguity, pairwise, clusters, groups, isomorphism, left)
 
 
 def merge_group(

@@ -16,10 +16,10 @@ import numpy as np
 from ..crystal.cell import Floats, Integers
 from ..merging.config import MergingConfig
 from ..merging.data_set import DataSet, data_set_from_lattice
-from ..merging.isomorphism import choose_phase
 from ..merging.merge import merge_scaled
 from ..merging.merge_phase import SettledPhase, settle_phase
 from ..merging.merged_reflections import MergedReflections
+from ..merging.phase_choice import choose_phase
 from ..merging.scaling import scale_data_sets
 from ..reduction.result import Reduction
 from .cell_record import CellRecord, record_from_lattice
