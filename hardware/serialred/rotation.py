@@ -35,6 +35,8 @@ __all__ = ["FrameAngles", "RotationRecord", "Sink", "collect_rotation"]
 
 # The stage gets up to speed before it is first read.
 RAMP_S = 0.3
+# The first read-outs of a rotation tell its speed; until then the line is not known so well.
+FIRST_READ_S, OFF_LINE_SIGMAS = 1.0, 3.0
 # An end of the range is reached when it is as near as this; read-outs on the way there.
 AT_THE_END_DEG, POSITIONING_READ_S = 0.5, 2.0
 # Images at rest, before the rotation, that bring the beam onto the crystal.
@@ -122,6 +124,7 @@ class _Rotation:
             self.lookout = Lookout(microscope, camera, clock, settings, sink, self.beam, valid)
         self.pace: Pace | None = None
         self.line = AlphaLine()
+        self.turning_since = self.read_at = clock.now()
         self.watched = Watched(math.nan)
         self.exposures: list[tuple[int, float, float]] = []
 
@@ -196,6 +199,7 @@ class _Rotation:
     def _turn(self, target: float, sign: float, speed: float | None) -> None:
         """Begin to rotate, and know the line of the tilt."""
         self.line = AlphaLine(asked_deg_per_s=None if speed is None else sign * speed)
+        self.turning_since = self.clock.now()
         self.scope.stage.start_move(alpha_deg=target, speed_deg_per_s=speed)
         self.clock.sleep(RAMP_S)
         self._read_stage()
@@ -214,16 +218,14 @@ class _Rotation:
             return start
         sign = 1.0 if end > start else -1.0
         self._turn(end, sign, s.positioning_deg_per_s)
-        read_at = self.clock.now()
         try:
             while sign * (self.line.at(self.clock.now()) - end) < 0:
                 if self.pace is None:
                     self.clock.sleep(POSITIONING_READ_S)
                 else:
                     self._track(0)
-                if self.clock.now() - read_at >= POSITIONING_READ_S:
+                if self._read_is_due(POSITIONING_READ_S):
                     self._read_stage()
-                    read_at = self.clock.now()
             arrived = wait_until_still(stage, self.clock, timeout_s=30.0)
         finally:
             stage.stop()
@@ -231,7 +233,6 @@ class _Rotation:
 
     def _rotate(self, target: float, sign: float, began: float) -> None:
         s, number, since = self.settings, 0, 0
-        read_at = self.clock.now()
         while True:
             end = self.clock.now() + s.exposure_s
             if sign * (self.line.at(end) - target) > 0:
@@ -242,15 +243,13 @@ class _Rotation:
             if self._image_is_due(since):
                 since = 0
                 self._track(number)
-                if self.clock.now() - read_at >= s.stage_read_s:
+                if self._read_is_due(s.stage_read_s):
                     self._read_stage()
-                    read_at = self.clock.now()
             else:
                 self._aim(self.line.at(self.clock.now() + s.exposure_s / 2))
                 self._frame(number)
-                if self.pace is None and self.clock.now() - read_at >= s.stage_read_s:
+                if self.pace is None and self._read_is_due(s.stage_read_s):
                     self._read_stage()
-                    read_at = self.clock.now()
 
     def _image_is_due(self, since: int) -> bool:
         """Whether the next exposure is to be a defocused one; `since` the last, it included."""
@@ -351,15 +350,25 @@ class _Rotation:
         )
         return True
 
+    def _read_is_due(self, every_s: float) -> bool:
+        """Whether to read the stage; at first at 1, 2, 4, ... s, for its speed is not known."""
+        since_start = self.read_at - self.turning_since
+        return self.clock.now() - self.read_at >= min(every_s, max(since_start, FIRST_READ_S))
+
     def _read_stage(self) -> None:
         """One read-out; it counts for the middle of the call."""
         before = self.clock.now()
         alpha = self.scope.stage.position().alpha_deg
         at = 0.5 * (before + self.clock.now())
-        known = len(self.line.times_s) >= (1 if self.line.asked_deg_per_s else 2)
-        off = alpha - self.line.at(at) if known else 0.0
-        self.watched = replace(self.watched, off_line_deg=off)
-        if abs(off) <= self.settings.abort.off_line_deg:
+        self.read_at = self.clock.now()
+        off = beyond = 0.0
+        if len(self.line.times_s) >= (1 if self.line.asked_deg_per_s else 2):
+            off = alpha - self.line.at(at)
+            # off by no more than the line may be does not count
+            slack = OFF_LINE_SIGMAS * self.line.sigma_deg(at)
+            beyond = math.copysign(max(0.0, abs(off) - slack), off)
+        self.watched = replace(self.watched, off_line_deg=beyond)
+        if abs(beyond) <= self.settings.abort.off_line_deg:
             self.line = self.line.read(at, alpha)
         self.decide("stage read", t_s=at, alpha_deg=alpha, off_line_deg=off)
 

@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-# of one read-out (its periodic error), and of the speed asked for, relative
-READ_SIGMA_DEG, SPEED_SIGMA = 0.06, 0.02
+# of one read-out (its periodic error)
+READ_SIGMA_DEG = 0.06
+# Tables turn some 10 % faster or slower than asked; more than 40 % is a stall.
+SPEED_SIGMA, SPEED_LIMIT = 0.1, 0.4
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,8 @@ class AlphaLine:
     Attributes
     ----------
     times_s, alphas_deg : the read-outs; at least one before it can be asked.
-    asked_deg_per_s : signed speed asked for, which counts as a measurement of 2 %; None: unknown,
-        then two read-outs are needed.
+    asked_deg_per_s : signed speed asked for, which counts as a measurement of 10 %, and the
+        line's is within 40 % of it; None: unknown, then two read-outs are needed.
     """
 
     times_s: tuple[float, ...] = ()
@@ -40,6 +43,14 @@ class AlphaLine:
         middle, alpha, speed = self._fit()
         return alpha + speed * (t_s - middle)
 
+    def sigma_deg(self, t_s: float) -> float:
+        """Standard deviation of a read-out then about the line, as it is known; inf before."""
+        if self.asked_deg_per_s is None and len(self.times_s) < 2:
+            return math.inf
+        t = np.array(self.times_s)
+        known = READ_SIGMA_DEG**2 * (1 + 1 / t.size)
+        return math.sqrt(known + (t_s - float(t.mean())) ** 2 / self._information(t))
+
     @property
     def rms_deg(self) -> float:
         """Of the read-outs about the line."""
@@ -51,9 +62,20 @@ class AlphaLine:
         if t.size == 0:
             raise ValueError("the stage was never read")
         middle, mean = float(t.mean()), float(a.mean())
-        information = float(np.sum((t - middle) ** 2)) / READ_SIGMA_DEG**2
         weighted = float(np.sum((t - middle) * (a - mean))) / READ_SIGMA_DEG**2
+        asked = self.asked_deg_per_s
+        if asked:
+            weighted += asked / (SPEED_SIGMA * asked) ** 2
+        information = self._information(t)
+        speed = weighted / information if information > 0 else 0.0
+        if asked:
+            slow, fast = sorted((asked * (1 - SPEED_LIMIT), asked * (1 + SPEED_LIMIT)))
+            speed = min(max(speed, slow), fast)
+        return middle, mean, speed
+
+    def _information(self, t: NDArray[np.float64]) -> float:
+        """Of the speed, (degrees/s)^-2."""
+        information = float(np.sum((t - t.mean()) ** 2)) / READ_SIGMA_DEG**2
         if self.asked_deg_per_s:
-            prior = 1 / (SPEED_SIGMA * self.asked_deg_per_s) ** 2
-            information, weighted = information + prior, weighted + prior * self.asked_deg_per_s
-        return middle, mean, weighted / information if information > 0 else 0.0
+            information += 1 / (SPEED_SIGMA * self.asked_deg_per_s) ** 2
+        return information

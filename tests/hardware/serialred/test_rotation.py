@@ -17,6 +17,7 @@ from ewaldflow.hardware.errors import ConnectionLost, Unsupported
 from ewaldflow.hardware.moves import move
 from ewaldflow.hardware.protocols import Capability
 from ewaldflow.hardware.serialred.rotation import collect_rotation
+from ewaldflow.hardware.simulated.goniometer import preset
 from ewaldflow.hardware.simulated.twin import TwinOptions, open_twin
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.instrument import load_instrument
@@ -140,9 +141,8 @@ class Seen:
 def set_up(seed: int = 4, start_deg: float = -20.0, plate: bool = True, **options: Any) -> Any:
     """A twin with a plate in its beam, its calibrations, and a sink."""
     scene = Plate()
-    twin = open_twin(
-        TwinOptions(seed=seed, goniometer="badly_set", **options), INSTRUMENT, scene=scene
-    )
+    options = {"goniometer": "badly_set", **options}
+    twin = open_twin(TwinOptions(seed=seed, **options), INSTRUMENT, scene=scene)
     stage, clock = twin.microscope.stage, twin.clock
     found = calibrations_of(twin)
     move(stage, clock, alpha_deg=start_deg - math.copysign(1, start_deg), speed_deg_per_s=5.0)
@@ -250,6 +250,27 @@ def test_a_hung_stage_is_noticed_by_its_read_outs():
     assert record.abort.rule == "stage"
     assert "off its line" in record.reason
     assert not twin.truth.is_moving()
+
+
+@pytest.mark.parametrize("interval", [10, 0])
+def test_a_table_20_percent_off_the_speed_asked_for_is_no_fault(interval):
+    poor = preset("badly_set").model_copy(update={"speed_error": 0.3})
+    twin, found, seen = set_up(goniometer=poor)
+    record = collect(twin, found, seen, image_interval=interval, speed_deg_per_s=0.5)
+    assert abs(record.speed_deg_per_s / 0.5 - 1) > 0.15
+    assert record.complete
+    told = np.array(seen.angles)
+    line = np.array([one.alpha_start_deg for one in record.frames])
+    assert np.abs(line - told[:, 1]).max() < 0.25
+
+
+def test_a_stage_that_hangs_from_the_start_is_noticed():
+    twin, found, seen = set_up()
+    before = twin.clock.now()
+    twin.inject("stage_hung", at_s=before + 0.1, duration_s=100)
+    record = collect(twin, found, seen, image_interval=0, tracking="none")
+    assert record.abort.rule == "stage"
+    assert twin.clock.now() - before < 30
 
 
 def test_a_crystal_that_jumps_is_found_again():

@@ -84,6 +84,32 @@ def test_read_outs_outweigh_the_speed_asked_for():
     assert line.rms_deg == pytest.approx(0.05 / np.sqrt(2), rel=0.3)
 
 
+@pytest.mark.parametrize("speed", [0.4, 0.6, -0.4])
+def test_a_table_20_percent_off_the_speed_asked_for_is_known_after_a_few_read_outs(speed):
+    line = AlphaLine(asked_deg_per_s=np.copysign(0.5, speed)).read(0.0, 0.0)
+    for t in (1.0, 2.0, 4.0, 8.0, 16.0):
+        assert abs(line.at(t) - speed * t) < 3 * line.sigma_deg(t)
+        line = line.read(t, speed * t)
+    assert line.speed_deg_per_s == pytest.approx(speed, rel=0.02)
+    assert line.sigma_deg(24.0) < 0.15
+
+
+def test_a_stage_that_does_not_turn_is_off_its_line():
+    line = AlphaLine(asked_deg_per_s=0.5).read(0.0, 0.0).read(1.0, 0.0).read(2.0, 0.0)
+    assert line.speed_deg_per_s == pytest.approx(0.3)  # 40 % below, no less
+    assert line.at(8.0) == pytest.approx(0.3 * 7)
+
+
+def test_sigma_by_hand():
+    # two read-outs 10 s apart: the line's middle is known to 0.06 / sqrt(2), its slope to
+    # 0.06 / sqrt(50) per s; a read-out adds 0.06
+    line = AlphaLine().read(0.0, 1.0)
+    assert line.sigma_deg(5.0) == np.inf
+    line = line.read(10.0, 6.0)
+    assert line.sigma_deg(5.0) == pytest.approx(0.06 * np.sqrt(1.5))
+    assert line.sigma_deg(15.0) == pytest.approx(0.06 * np.sqrt(1.5 + 100 / 50))
+
+
 def test_a_stage_never_read():
     with pytest.raises(ValueError, match="never read"):
         AlphaLine().at(0.0)
