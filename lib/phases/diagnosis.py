@@ -33,13 +33,15 @@ MAX_SECOND = 0.15
 # With less than this part of the spots indexed the lattice is not what diffracts.
 MIN_INDEXED = 0.3
 
-# Fewer spots than this, or than this per frame, are noise.
+# Fewer spots than this, or than this per frame, are noise unless they lie on a lattice.
 MIN_SPOTS = 12
-MIN_SPOTS_PER_FRAME = 0.25
+MIN_SPOTS_PER_FRAME = 0.5
 
 # Beyond the crystal's span there are fewer than this part of the spots that its span would give,
-# where at least so many would be expected.
+# and so few per frame as noise leaves (0.1 to 0.2), where at least so many would be expected. A
+# crystal that turns onto a zone axis shows twenty times the spots that it did, but it showed some.
 GONE = 0.1
+GONE_PER_FRAME = 0.5
 MIN_EXPECTED = 12.0
 MIN_GONE_FRAMES = 3
 
@@ -91,9 +93,12 @@ def diagnose(
     def told(kind: Kind, reason: str, span: tuple[int, int], usable: bool = False) -> Diagnosis:
         return Diagnosis(kind, usable, reason, *span, _range_deg(frames, span))
 
-    if n_spots < max(MIN_SPOTS, MIN_SPOTS_PER_FRAME * n_seen):
-        return told("no crystal", f"no crystal: {n_spots} spots in {n_seen} frames", whole)
     span = crystal_span(frames)
+    there = slice(span[0], span[1] + 1)
+    n_there = int((~frames.blank[there]).sum())
+    needed = max(MIN_SPOTS, MIN_SPOTS_PER_FRAME * n_there)
+    if not reduction.lattices and int(frames.n_spots[there].sum()) < needed:
+        return told("no crystal", f"no crystal: {n_spots} spots in {n_seen} frames", whole)
     cut = ""
     if span != whole:
         cut = _left_in_words(reduction, span)
@@ -132,8 +137,8 @@ def crystal_span(frames: FrameTable) -> tuple[int, int]:
     """First and last frame between which the crystal was in the beam.
 
     The span is that of a Poisson model with one rate of spots inside and another outside that
-    explains the numbers of spots best, if those outside are hardly any (`GONE`) where many were
-    expected (`MIN_EXPECTED`) on several frames; else all frames.
+    explains the numbers of spots best, if those outside are hardly any (`GONE`,
+    `GONE_PER_FRAME`) where many were expected (`MIN_EXPECTED`) on several frames; else all frames.
     """
     n = len(frames.n_spots)
     seen = np.flatnonzero(~frames.blank)
@@ -146,7 +151,8 @@ def crystal_span(frames: FrameTable) -> tuple[int, int]:
     inside, length = total[stop] - total[start], (stop - start).astype(float)
     outside, rest = total[-1] - inside, m - length
     expected = inside / length * rest
-    gone = (rest >= MIN_GONE_FRAMES) & (expected >= MIN_EXPECTED) & (outside <= GONE * expected)
+    gone = (rest >= MIN_GONE_FRAMES) & (expected >= MIN_EXPECTED)
+    gone &= (outside <= GONE * expected) & (outside <= GONE_PER_FRAME * rest)
     if not gone.any():
         return 0, n - 1
     likelihood = np.where(gone, _log_rate(inside, length) + _log_rate(outside, rest), -np.inf)

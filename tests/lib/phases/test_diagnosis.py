@@ -30,7 +30,7 @@ def empty(frames):
 
 def test_the_span_of_a_crystal_that_leaves():
     assert crystal_span(frame_table([10] * 12 + [0] * 48)) == (0, 11)
-    assert crystal_span(frame_table([10] * 12 + [0, 1] * 24)) == (0, 11)
+    assert crystal_span(frame_table([10] * 12 + [0, 0, 1, 0] * 12)) == (0, 11)
     assert crystal_span(frame_table([0] * 20 + [10] * 40)) == (20, 59)
     assert crystal_span(frame_table([0] * 20 + [10] * 20 + [0] * 20)) == (20, 39)
 
@@ -43,6 +43,9 @@ def test_the_span_is_the_whole_series_where_nothing_leaves():
     assert crystal_span(frame_table([1, 0, 0] * 10 + [0, 0, 0])) == (0, 32)
     # spots grow rarer with the dose, but are there
     assert crystal_span(frame_table(rng.poisson(20 * np.exp(-np.arange(60) / 40)))) == (0, 59)
+    # a crystal that turns onto a zone axis, as simulated mordenite did
+    zone = [4, 2, 2, 4, 2, 4, 2, 2, 3, 1, 1, 4, 10, 8, 11, 11, 18, 36, 84, 26, 52, 68, 70, 30, 18]
+    assert crystal_span(frame_table(zone, blank=[9, 19])) == (0, 24)
     assert crystal_span(frame_table([0] * 30)) == (0, 29)
     assert crystal_span(frame_table([3])) == (0, 0)
 
@@ -59,6 +62,9 @@ def test_words_are_told_with_numbers():
     told = diagnose(empty(frame_table([0, 1] * 6 + [0] * 48)))
     assert (told.kind, told.usable) == ("no crystal", False)
     assert told.reason == "no crystal: 6 spots in 60 frames"
+    # long after a crystal left it still was one
+    told = diagnose(empty(frame_table([10] * 6 + [0] * 300)))
+    assert told.kind == "crystal left"
     told = diagnose(empty(frame_table([7] * 60)))
     assert told.kind == "no lattice"
     assert "420 spots in 60 frames lie on none" in told.reason
