@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import norm
 
 from ..crystal.cell import Floats
+from .cut import qualities
 from .division import Contrast, divide
-from .hca import Unassigned, labels_of, qualities
-from .pairwise import Pairwise
+from .hca import Unassigned, labels_of
+from .pairwise import Pairwise, strangers
 
 # A data set has to fit its group so well, beside what its noise lets expect: the first in any
 # case, the second where the others scatter so little that it is an outlier.
@@ -75,7 +75,7 @@ def isomorphous_groups(pairwise: Pairwise, *, seed: int = 0) -> IsomorphousGroup
     rng = np.random.default_rng(seed)
     contrasts: list[Contrast] = []
     found: list[NDArray[np.int64]] = []
-    left = _strangers(pairwise)
+    left = strangers(pairwise)
     friends = np.array([i for i in range(n) if i not in left], np.int64)
     _, component = connected_components(
         csr_array(pairwise.known[np.ix_(friends, friends)]), directed=False
@@ -131,35 +131,6 @@ def _sentence(
             f"corrected for noise, {best.significance:.1f} standard deviations below chance"
         )
     return said
-
-
-def _strangers(pairwise: Pairwise) -> dict[int, str]:
-    """Data sets that correlate with no other beyond chance, each with its reason.
-
-    They must go first: whatever divides a group may as well divide noise.
-    """
-    n, known = len(pairwise), pairwise.known
-    with np.errstate(invalid="ignore"):
-        strength = np.where(known, pairwise.z / pairwise.z_sd, -np.inf)
-    bar = float(norm.isf(0.01 / max(n - 1, 1)))
-    left = {}
-    for i in range(n):
-        if not np.isfinite(pairwise.cc[i, i]):
-            left[i] = "its intensities do not vary"
-        elif not known[i].any():
-            most = int(np.max(np.delete(pairwise.n_common[i], i), initial=0))
-            left[i] = (
-                f"shares {most} reflections with others at most, {pairwise.min_common} are "
-                "needed for a correlation"
-            )
-        elif strength[i].max() < bar:
-            best = int(np.argmax(strength[i]))
-            left[i] = (
-                f"correlates with none of {int(known[i].sum())} others beyond chance: best "
-                f"{pairwise.cc[i, best]:.2f} over {pairwise.n_common[i, best]} reflections, with "
-                f"{pairwise.names[best]}"
-            )
-    return left
 
 
 # --- who belongs -----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
+from scipy.stats import norm
 
 from ..crystal.cell import Floats, d_spacing_A
 from ..reduction.result import Flag
@@ -114,6 +115,36 @@ def z_sd(n: ArrayLike) -> Floats:
     with np.errstate(divide="ignore"):
         sd: Floats = 1 / np.sqrt(np.maximum(count - 3, 0))
     return sd
+
+
+def strangers(pairwise: Pairwise) -> dict[int, str]:
+    """Data sets that correlate with no other beyond chance, each with its reason.
+
+    Beyond chance: above what the best of that many unrelated pairs reaches once in a hundred.
+    They must go before others are divided, as noise divides as well as structure does.
+    """
+    n, known = len(pairwise), pairwise.known
+    with np.errstate(invalid="ignore"):
+        strength = np.where(known, pairwise.z / pairwise.z_sd, -np.inf)
+    bar = float(norm.isf(0.01 / max(n - 1, 1)))
+    left = {}
+    for i in range(n):
+        if not np.isfinite(pairwise.cc[i, i]):
+            left[i] = "its intensities do not vary"
+        elif not known[i].any():
+            most = int(np.max(np.delete(pairwise.n_common[i], i), initial=0))
+            left[i] = (
+                f"shares {most} reflections with others at most, {pairwise.min_common} are "
+                "needed for a correlation"
+            )
+        elif strength[i].max() < bar:
+            best = int(np.argmax(strength[i]))
+            left[i] = (
+                f"correlates with none of {int(known[i].sum())} others beyond chance: best "
+                f"{pairwise.cc[i, best]:.2f} over {pairwise.n_common[i, best]} reflections, with "
+                f"{pairwise.names[best]}"
+            )
+    return left
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,9 @@ from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import squareform
 
 from ewaldflow.lib.crystal.lattice_symmetry import candidate_operators
-from ewaldflow.lib.merging.hca import (
-    LINKAGES,
-    cluster,
-    distances,
-    linkage_of,
-    qualities,
-    silhouette,
-)
+from ewaldflow.lib.merging.cut import qualities, silhouette
+from ewaldflow.lib.merging.hca import cluster
+from ewaldflow.lib.merging.linkage import LINKAGES, distances, linkage_of
 from ewaldflow.lib.merging.pairwise import Pairwise, pairwise_correlations
 from ewaldflow.lib.simulation.data_sets import crystal, filled, framework
 
