@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
+import gemmi
 import numpy as np
 
 from ..crystal.cell import Integers
@@ -192,6 +194,15 @@ def merge_group(
         data = tuple(one for one in data if one.name not in gone)
         scaled = scale_data_sets(data, rotations)
     symmetry = determine_space_group(list(scaled.data), seed=config.seed)
+    turn = _to_standard_axes(symmetry)
+    if turn is not None:
+        notes.append(
+            f"axes put into the order of the standard setting: {symmetry.space_group} is "
+            f"{symmetry.ranked[0].standard_symbol}"
+        )
+        scaled = _turned(scaled, turn)
+        rotations = scaled.operators
+        symmetry = determine_space_group(list(scaled.data), seed=config.seed)
     evidence = saturated_evidence(scaled)
     choice = evidence.choice if config.saturated == "auto" else config.saturated
     group: str | None = config.space_group or symmetry.space_group
@@ -235,3 +246,42 @@ def _another(symmetry: SpaceGroupVerdict, data: DataSet, rotations: Integers) ->
     mine = {rotation.tobytes() for rotation in np.asarray(rotations, np.int64)}
     found = {rotation.tobytes() for rotation in np.asarray(symmetry.operators, np.int64)}
     return not (same_setting and mine == found)
+
+
+def _to_standard_axes(symmetry: SpaceGroupVerdict) -> Integers | None:
+    """(3, 3) the order of the axes that makes the space group standard; None to leave them.
+
+    Only orthorhombic axes are exchanged: those of other systems are a choice of cell, which is
+    left as it was measured.
+    """
+    group = symmetry.group
+    standard = gemmi.find_spacegroup_by_number(group.number)
+    if not symmetry.decided or symmetry.bravais[0] != "o" or group == standard:
+        return None
+    wanted = {op.triplet() for op in standard.operations()}
+    for order in permutations(range(3)):
+        axes = np.eye(3, dtype=np.int64)[:, list(order)]
+        axes *= round(np.linalg.det(axes))
+        found = {_in_axes(op, axes).wrap().triplet() for op in group.operations()}
+        if found == wanted:
+            return axes
+    return None
+
+
+def _in_axes(op: gemmi.Op, axes: Integers) -> gemmi.Op:
+    """An operation for the real basis ``basis @ axes``."""
+    back = np.rint(np.linalg.inv(axes)).astype(np.int64)
+    turned = gemmi.Op()
+    turned.rot = (back @ np.array(op.rot) @ axes).tolist()
+    turned.tran = (back @ np.array(op.tran)).tolist()
+    return turned
+
+
+def _turned(scaled: Scaled, axes: Integers) -> Scaled:
+    """Scaled data on the real basis ``basis @ axes``."""
+    back = np.rint(np.linalg.inv(axes)).astype(np.int64)
+    # indices go like the axes, h' = axes^T h, so R' = axes^T R axes^-T
+    operators = np.einsum("ji,njk,lk->nil", axes, scaled.operators, back)
+    return replace(
+        scaled, data=tuple(one.reindexed(axes) for one in scaled.data), operators=operators
+    )

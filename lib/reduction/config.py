@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,13 +10,19 @@ from ..crystal.lattice_symmetry import BRAVAIS
 
 
 class ReductionConfig(BaseModel):
-    """Choices of the built-in engine; the defaults are meant to be left alone.
+    """Choices of engine, and of what it does; the defaults are meant to be left alone.
 
     All of it is recorded in the artefact's manifest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    engine: Literal["auto", "builtin", "xds", "dials"] = Field(
+        "auto",
+        description="program to reduce with; auto: XDS if licensed and runnable, else ours",
+    )
+    xds_path: str | None = Field(None, description="XDS, if it is not xds_par on the PATH")
+    limit_s: float = Field(1800.0, gt=0, description="wall time for programs of others")
     spot_threshold: float = Field(5.0, gt=0, description="significance of a strong pixel")
     min_spot_significance: float = Field(6.0, gt=0, description="I/sigma of a spot")
     min_spot_pixels: int = Field(6, ge=1, description="strong pixels of a spot, all frames")
