@@ -5,7 +5,7 @@ The cut is chosen as a person does with a dendrogram, by rules that can be told:
 1. Joins below a floor are measurement error. The floor is the largest of a least value, four times
    the median standard deviation of the cells, where known, and 1.5 times the median distance to the
    nearest neighbour, but no more than half the ceiling: cells of one phase scatter about as far as
-   neighbours do.
+   neighbours do. Fewer than four cells do not tell how far: then it is half the ceiling.
 2. Going up, the tree is cut at the first join at least twice as high as the join (or
    floor) below it.
 3. Without such a gap all cells are one phase if they join below a ceiling, beyond which no two
@@ -61,10 +61,11 @@ def noise_floor(distances: Floats, metric: Metric, strain_esd: float | None = No
     strain_esd : median standard deviation of the cells as relative strain; only the metric
         "lattice" has the same unit.
     """
+    if len(distances) < 4:
+        return 0.5 * CEILING[metric]
     known = [FLOOR[metric]]
-    if len(distances) > 2:
-        nearest = np.sort(distances, axis=1)[:, 1]
-        known.append(1.5 * float(np.median(nearest)))
+    nearest = np.sort(distances, axis=1)[:, 1]
+    known.append(1.5 * float(np.median(nearest)))
     if strain_esd is not None and metric == "lattice":
         known.append(4 * strain_esd)
     return min(max(known), 0.5 * CEILING[metric])

@@ -78,6 +78,21 @@ def matches_phase(
     return tuple(found)
 
 
+def pseudo_symmetries(phase: Phase, *, ambiguity: float = AMBIGUITY) -> tuple[Floats, ...]:
+    """Changes of setting, (3, 3) each, that the phase's cell hardly tells from none.
+
+    The identity first, then one of every coset of the lattice's rotations: what a search for the
+    indexing ambiguity has to try, as ``data_set.reindexed(transform)``, on data in the phase's
+    setting. ZSM-5 has two (a and b differ by 1.8 %). A series whose engine took the higher
+    symmetry for real (tP for oP) comes to the phase's setting either way, by chance.
+
+    Parameters
+    ----------
+    ambiguity : largest strain.
+    """
+    return tuple(m.transform for m in matches_phase(phase.record, phase, ambiguity=ambiguity))
+
+
 def best_phases(
     record: CellRecord, phases: Sequence[Phase], *, tolerance: float = TOLERANCE
 ) -> tuple[Match, ...]:

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from ewaldflow.lib.crystal.cell import cell_volume
+from ewaldflow.lib.crystal.lattice_symmetry import reindex_absences
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.phases.cell_record import (
     CellRecord,
+    primitive_transform,
     record_from_space_group,
     record_from_text,
 )
@@ -24,6 +26,15 @@ from ewaldflow.lib.phases.cell_record import (
 def test_the_primitive_cell_holds_one_lattice_point(bravais, cell, points):
     record = CellRecord("x", cell, bravais)
     assert record.volume_A3 == pytest.approx(cell_volume(cell) / points)
+
+
+@pytest.mark.parametrize("bravais", ["oC", "oI", "oF", "hR", "oP"])
+def test_primitive_indices_are_whole_where_the_centring_allows_reflections(bravais):
+    cell = (10, 10, 15, 90, 90, 120) if bravais == "hR" else (10, 11, 15, 90, 90, 90)
+    hkl = np.stack(np.meshgrid(*[np.arange(-3, 4)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    primitive = hkl @ primitive_transform(bravais, cell)
+    whole = np.all(np.abs(primitive - np.rint(primitive)) < 1e-9, axis=1)
+    np.testing.assert_array_equal(whole, ~reindex_absences(bravais, hkl))
 
 
 def test_reduced_cells_known_by_hand():

@@ -122,6 +122,40 @@ def test_two_different_cells_are_two_phases_of_one():
     assert not found.outliers
 
 
+def test_two_poor_cells_of_one_lattice_stay_together():
+    other = (21.0, 19.2, 13.3, 90, 90, 90)
+    (phase,) = find_phases([CellRecord("a", MFI, "oP"), CellRecord("b", other, "oP")]).phases
+    assert len(phase.members) == 2
+
+
+def test_hexagonal_and_rhombohedral_axes_of_one_lattice():
+    hexagonal = (13.675, 13.675, 14.767, 90, 90, 120)
+    # a_r = sqrt(a^2/3 + c^2/9) and sin(alpha/2) = 3 / (2 sqrt(3 + (c/a)^2))
+    a = np.sqrt(13.675**2 / 3 + 14.767**2 / 9)
+    alpha = 2 * np.rad2deg(np.arcsin(1.5 / np.sqrt(3 + (14.767 / 13.675) ** 2)))
+    records = [
+        CellRecord("h", hexagonal, "hR"),
+        CellRecord("r", (a, a, a, alpha, alpha, alpha), "hR"),
+    ]
+    (phase,) = find_phases(records).phases
+    assert phase.bravais == "hR"
+    np.testing.assert_allclose(phase.cell, hexagonal, atol=1e-6)
+    np.testing.assert_allclose(np.abs(np.linalg.det(phase.transforms)), [1, 3])
+
+
+def test_a_session_that_is_mostly_junk():
+    rng = np.random.default_rng(9)
+    records = many("mfi", MFI, "oP", 6, rng) + many("mor", MOR, "oC", 5, rng)
+    for i in range(14):
+        edges, angles = rng.uniform(5, 40, 3), rng.uniform(70, 110, 3)
+        records.append(CellRecord(f"wild{i}", (*edges, *angles)))
+    found = find_phases(records)
+    assert {p.names for p in found.phases[:2]} == {
+        tuple(f"mfi{i}" for i in range(6)), tuple(f"mor{i}" for i in range(5))
+    }  # fmt: skip
+    assert all(name.startswith("wild") for p in found.phases[2:] for name in p.names)
+
+
 def test_a_doubled_cell_is_called_that():
     rng = np.random.default_rng(5)
     records = many("mfi", MFI, "oP", 6, rng, 0.001)

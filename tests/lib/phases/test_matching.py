@@ -4,7 +4,7 @@ import pytest
 from ewaldflow.lib.crystal.cell import cell_from_real_basis, orthogonalisation, reciprocal_basis
 from ewaldflow.lib.merging.data_set import DataSet
 from ewaldflow.lib.phases.cell_record import CellRecord
-from ewaldflow.lib.phases.matching import best_phases, matches_phase
+from ewaldflow.lib.phases.matching import best_phases, matches_phase, pseudo_symmetries
 from ewaldflow.lib.phases.phases import mean_phase
 
 MFI = (20.09, 19.738, 13.142, 90.0, 90.0, 90.0)
@@ -72,3 +72,22 @@ def test_the_nearest_phase_comes_first():
     phases = [phase_of(MFI, "oP", "1"), phase_of(MOR, "oC", "2"), phase_of(similar, "oC", "3")]
     found = best_phases(CellRecord("x", similar, "oC"), phases)
     assert [m.phase for m in found] == ["3", "2"]
+
+
+def test_pseudo_symmetries_start_with_none():
+    found = pseudo_symmetries(phase_of(MFI, "oP"))
+    assert len(found) == 2
+    np.testing.assert_array_equal(found[0], np.eye(3))
+    # b and c of the phase's setting (13.1, 19.7, 20.1 Å) change places
+    np.testing.assert_array_equal(np.abs(found[1]), [[1, 0, 0], [0, 0, 1], [0, 1, 0]])
+    assert np.linalg.det(found[1]) == pytest.approx(1)
+    assert len(pseudo_symmetries(phase_of(MOR, "oC"))) == 1
+    cubic = (12.058, 12.058, 12.058, 90.0, 90.0, 90.0)
+    assert len(pseudo_symmetries(phase_of(cubic, "cI"))) == 1
+
+
+def test_a_tetragonal_mistake_comes_back_with_both_ways():
+    wrong = CellRecord("x", (19.9, 19.9, 13.13, 90.0, 90.0, 90.0), "tP")
+    found = matches_phase(wrong, phase_of(MFI, "oP"))
+    assert len(found) == 2
+    assert found[0].strain == pytest.approx(found[1].strain, abs=1e-3)
