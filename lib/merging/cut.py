@@ -1,7 +1,7 @@
 """Where to cut a tree of data sets.
 
-Of all heights between two merges, that with the best mean silhouette (Rousseeuw, 1987, J. Comput. Appl.
-Math. 20, 53). It stands only if it is beyond what noise makes of one cluster: each
+Of all heights between two merges, that with the best mean silhouette (Rousseeuw, 1987, J. Comput.
+Appl. Math. 20, 53). It stands only if it is beyond what noise makes of one cluster: each
 data set is given the quality q that its pairs within its cluster show (CC = q_i q_j), all are
 taken as isomorphous, and the tree and its best cut are made again from coefficients drawn
 about q_i q_j with Fisher's uncertainty and the scatter that pairs within clusters show beside it.
