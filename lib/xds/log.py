@@ -223,7 +223,10 @@ class Lines(LogText):
 
     def __init__(self, path: Path, text: str, expected: str, closing: str) -> None:
         every = text.splitlines()
-        banners = banners_of(every)
+        ended = every
+        if not text.endswith("\n") and not _closes(every[-1], closing):
+            ended = every[:-1]
+        banners = banners_of(ended)
         mine = [banner for banner in banners if banner.program == expected]
         if not mine:
             found = f"no banner of {expected}"
@@ -234,15 +237,10 @@ class Lines(LogText):
         self.n_runs = len(mine)
         after = [banner.line for banner in banners if banner.line > self.banner.line]
         offset = self.banner.line - 1
-        super().__init__(every[offset : after[0] - 1 if after else None], offset)
-        self.messages = tuple(messages_of(self.all, offset))
+        run = slice(offset, after[0] - 1 if after else None)
+        super().__init__(ended[run], offset)
+        self.messages = tuple(messages_of(every[run], offset))  # words need not be ended
         self.complete = any(closing in line for line in self.all[-40:]) or bool(self.errors)
-        if not after and not text.endswith("\n") and not self._closed(closing):
-            self.all = self.all[:-1]
-
-    def _closed(self, closing: str) -> bool:
-        last = self.all[-1]
-        return closing in last or bool(_MESSAGE.search(last))
 
     def common(self) -> LogFields:
         """The fields of `Log`; to be called last, when all problems are known."""
@@ -264,6 +262,11 @@ class Lines(LogText):
     def errors(self) -> tuple[Message, ...]:
         """The messages that stopped the program."""
         return tuple(message for message in self.messages if message.kind == "ERROR")
+
+
+def _closes(line: str, closing: str) -> bool:
+    """An unended last line that is nevertheless whole enough: only its words matter."""
+    return closing in line or bool(_MESSAGE.search(line))
 
 
 def read_text(path: str | Path, what: str) -> str:

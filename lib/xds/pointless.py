@@ -182,8 +182,6 @@ def read_pointless(path: str | Path) -> Pointless:
     start = end if result is None else result
     named = re.search(r"(space|point) group\s+(.*\S)", lines.all[result]) if result else None
     zones = tuple(_zones(lines))
-    twinned = [line for line in lines.all if "data are not twinned" in line]
-    likely = [line for line in lines.all if "data may be twinned" in line or "are twinned" in line]
     return Pointless(
         version=version[1],
         elements=tuple(_elements(lines)),
@@ -199,13 +197,19 @@ def read_pointless(path: str | Path) -> Pointless:
         space_group_confidence=_confidence(lines, "Space group confidence", start),
         laue_group_confidence=_confidence(lines, "Laue group confidence", start),
         cell=cell_or_none(fixed(lines.after("Unit cell:", start) or "", 2)),
-        twinned=False if twinned else True if likely else None,
+        twinned=_twinned(lines),
         absences_tested=any(zone.n for zone in zones),
         warnings=tuple(_notes(lines, "WARNING")),
         errors=tuple(_notes(lines, "ERROR")),
         complete=named is not None,
         problems=tuple(lines.problems),
     )
+
+
+def _twinned(lines: LogText) -> bool | None:
+    """The sentence on the L-test, which names it and says "twinned" or "not ... twinned"."""
+    said = [line for line in lines.all if "L-test" in line and " twinned" in line]
+    return " not " not in said[-1] if said else None
 
 
 def _confidence(lines: LogText, name: str, start: int) -> float:

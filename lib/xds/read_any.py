@@ -48,7 +48,7 @@ _OTHERS = {
     r"Processing summary for data set": "a summary of XDSAPP",
     r"XDSSTAT version": "a log of XDSSTAT",
     r"SHELX[A-Z]": "a log of SHELX",
-    r"(?m)^#\$URL.*\.hkl|^(?:\s*-?\d{1,3}){3}\s+-?[\d.]+\s+[\d.]+": "reflections of SHELX",
+    r"(?m)^#\$URL.*\.hkl|^(?: *-?\d{1,3}){3} +-?[\d.]+ +[\d.]+": "reflections of SHELX",
 }
 
 
