@@ -46,7 +46,7 @@ def find_outliers(
         outlier[left[bad]] = True
         # only where something went can the rest look different
         gone = np.bincount(g, bad)
-        again = (gone > 0.01 * count) & (count - gone >= 3)
+        again = (gone > np.where(count < _MANY, 0, 0.05 * count)) & (count - gone >= 3)
         left = left[again[g] & ~bad]
     return outlier
 

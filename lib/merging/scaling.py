@@ -30,7 +30,7 @@ from ..crystal.cell import Floats, Integers
 from ..errors import UserError
 from ..reduction.result import Flag
 from ..reduction.scaling import ErrorModel, mean_at_resolution
-from ..reduction.statistics import chi_square_of_equivalents
+from ..reduction.statistics import chi_square_of_equivalents, merge
 from .data_set import DataSet
 from .error_model import common_error_model, corrected_sigmas, set_error_models
 from .observations import Observations, find_copies, observations
@@ -43,6 +43,9 @@ from .scale_model import (
     lost_frames,
     solve,
 )
+
+# Equivalents contradict each other if they are off their mean by this many sigmas (r.m.s.).
+_WILD = 4.0
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,8 @@ def scale_data_sets(
                 n_outliers=int(scaled.outlier[mine].sum()),
             )
         )
-    good = ~(scaled.outlier | obs.rejected)
+    chi_square, note = _agreement(obs, scaled)
+    notes += note
     return Scaled(
         data=tuple(data),
         factor=tuple(factors),
@@ -187,11 +191,7 @@ def scale_data_sets(
         sets=tuple(sets),
         operators=rotations,
         error=errors.common or ErrorModel(),
-        chi_square=chi_square_of_equivalents(
-            np.unique(obs.group[good], return_inverse=True)[1],
-            scaled.intensity[good],
-            scaled.sigma[good],
-        ),
+        chi_square=chi_square,
         excluded=excluded,
         notes=tuple(notes),
     )
@@ -320,6 +320,26 @@ def _linked(
     label = connected_components(coo_matrix(pairs >= min_common), directed=False)[1]
     size = np.bincount(label)
     return n_common.astype(np.int64), np.argsort(np.argsort(-size, kind="stable"))[label]
+
+
+def _agreement(obs: Observations, scaled: _Judged) -> tuple[float, list[str]]:
+    """Chi^2 of equivalents, and a note where it comes from a few that cannot be settled."""
+    good = ~(scaled.outlier | obs.rejected)
+    group = np.unique(obs.group[good], return_inverse=True)[1]
+    i, sigma = scaled.intensity[good], scaled.sigma[good]
+    chi_square = chi_square_of_equivalents(group, i, sigma)
+    square = np.bincount(group, ((i - merge(group, i, sigma).intensity[group]) / sigma) ** 2)
+    wild = square > _WILD**2 * np.bincount(group)
+    if not wild.any():
+        return chi_square, []
+    rest = np.unique(group[~wild[group]], return_inverse=True)[1]
+    calm = chi_square_of_equivalents(rest, i[~wild[group]], sigma[~wild[group]])
+    return chi_square, [
+        f"{int(wild.sum())} of {len(wild)} unique reflections have observations that contradict "
+        "each other, too few to tell which is wrong: chi^2 of equivalents is "
+        f"{chi_square:.2f} with them and {calm:.2f} without; merged, they get the sigma of their "
+        "scatter"
+    ]
 
 
 def _lost_notes(data: Sequence[DataSet], lost: Sequence[LostFrames]) -> list[str]:
