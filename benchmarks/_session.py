@@ -55,7 +55,7 @@ def reduced_session(
     """The series of a session in order, each made and reduced unless `folder` holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     config = config or ReductionConfig()
-    paths = [folder / f"{plan.name}-{_digest(plan, config)}.pickle" for plan in plans]
+    paths = [path_of(plan, config, folder) for plan in plans]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     # Before the processes start: several run side by side.
     os.environ.update({f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "NUMBA")})
@@ -72,9 +72,10 @@ def series_of(plan: SeriesPlan) -> RotationSeries:
     return simulate_plan(plan).series
 
 
-def _digest(plan: SeriesPlan, config: ReductionConfig) -> str:
+def path_of(plan: SeriesPlan, config: ReductionConfig, folder: Path) -> Path:
+    """The file of a series; another one for another plan, config or `CACHE_VERSION`."""
     text = repr((CACHE_VERSION, astuple(plan), config.model_dump()))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return folder / f"{plan.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.pickle"
 
 
 def _make(plan: SeriesPlan, config: ReductionConfig, path: Path) -> None:
