@@ -15,6 +15,8 @@ from ..survey import frame_blocks
 # A frame with less than this part of the usual counts holds nothing.
 _BLANK = 0.02
 MIN_FRAMES = 4
+# A direct beam seen further than this from where it is said to be is worth a try.
+BEAM_PX = 1.0
 
 
 def blank_frames(series: RotationSeries) -> NDArray[np.bool_]:
@@ -45,6 +47,20 @@ def lit_frames(series: RotationSeries) -> tuple[RotationSeries, NDArray[np.bool_
             "collect a longer series; check that the beam was on",
         )  # fmt: skip
     return series.select(np.flatnonzero(~blank)), blank
+
+
+def beam_seen(series: RotationSeries) -> tuple[float, float] | None:
+    """(row, column) of the direct beam, the median over some frames; None where none is seen."""
+    from ..beam_centre import find_beam
+
+    positions = np.unique(np.linspace(0, len(series) - 1, 9).astype(int))
+    frames = np.asarray(series.frames[positions])
+    found = np.array([find_beam(frame.astype(np.float32), ~series.mask) for frame in frames])
+    found = found[np.isfinite(found).all(axis=1)]
+    if len(found) < 3:
+        return None
+    row, column = np.median(found, axis=0)
+    return float(row), float(column)
 
 
 def distortion_maps(

@@ -13,8 +13,8 @@ from ...series import RotationSeries
 from ..config import ReductionConfig
 from .frames import distortion_maps, write_xds_cbf
 from .xds_document import XdsDocument
+from .xds_run import NAME
 
-NAME = "XDS.INP"
 X_MAP, Y_MAP = "XCORR.cbf", "YCORR.cbf"
 
 # Keywords that follow from the frames as they are written here, whoever wrote the rest.

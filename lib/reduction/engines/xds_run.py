@@ -7,17 +7,16 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from math import inf
 from pathlib import Path
-
-import numpy as np
 
 from ...errors import UserError
 from .programs import run_program
 from .protocol import Progress
 from .xds_document import XdsDocument
-from .xds_input import NAME
 
 PROGRAM = "xds_par"
+NAME = "XDS.INP"
 PROBE_S = 20.0
 
 _LICENSED = re.compile(r"licensed until\s+(\d{1,2}-[A-Za-z]{3}-\d{4})", re.IGNORECASE)
@@ -94,7 +93,7 @@ class XdsFolder:
         log = self.folder / f"xds_{self.n_runs:02d}.log"
         self.logs.append(log)
         ended = run_program(
-            [self.program], self.folder, log, limit_s=left if np.isfinite(left) else None,
+            [self.program], self.folder, log, limit_s=left if left < inf else None,
             environment={"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         self.seconds[job] = self.seconds.get(job, 0.0) + ended.seconds

@@ -13,6 +13,7 @@ import gemmi
 import numpy as np
 
 from ...crystal.cell import Cell
+from .frames import BEAM_PX
 
 # Half of the spots on one lattice is XDS's own demand; a fourth is what it is asked to go on with.
 GOOD = 0.5
@@ -21,8 +22,6 @@ ENOUGH = 0.25
 BETTER = 0.02
 # With fewer spots than this, weaker ones are let in.
 FEW_SPOTS = 100
-# A direct beam seen further than this from ORGX, ORGY is worth a try.
-BEAM_PX = 1.0
 
 ALL_STEPS = "XYCORR INIT COLSPOT IDXREF"
 FROM_SPOTS = "COLSPOT IDXREF"

@@ -14,7 +14,8 @@ from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.formats import SeriesOverrides, read_series
 from ewaldflow.lib.geometry import rotation_about, to_dials_frame
 from ewaldflow.lib.reduction.config import ReductionConfig
-from ewaldflow.lib.reduction.engines.dials import Dials, _turned, _write_frames
+from ewaldflow.lib.reduction.engines.dials import Dials
+from ewaldflow.lib.reduction.engines.dials_reduce import _turned, _write_frames
 from ewaldflow.lib.reduction.engines.dials_result import (
     indexed_part,
     read_dials,
