@@ -35,6 +35,8 @@ _FREQUENCY = {
     7: 0.4, 56: 0.3, 167: 0.2, 225: 0.2, 227: 0.1,
 }  # fmt: skip
 _RARE_CENTRIC, _RARE = 0.1, 0.03
+# Absences twice as probable as all others together are worked with, though not yet sure.
+_LIKELY = 2 / 3
 # E-statistics move the odds by this factor at most, and only with so many reflections.
 _E_FACTOR, _E_LEAST = 5.0, 50
 
@@ -171,17 +173,20 @@ def _weight(group: gemmi.SpaceGroup, centric_odds: float) -> float:
 
 
 def _used(evidence: AbsenceEvidence, ranked: tuple[RankedGroup, ...]) -> tuple[str, bool]:
-    """The group that asks for no more than what is sure, and whether that is the best."""
+    """The group to work in, and whether its absences are sure."""
     asked = [set(e.elements) for e in evidence.extinctions]
-    sure = {
-        i
-        for i in range(len(evidence.elements))
-        if sum(p for a, p in zip(asked, evidence.probability, strict=True) if i in a) >= SURE
-    }
-    allowed = [k for k, a in enumerate(asked) if a <= sure]
-    chosen = max(allowed, key=lambda k: (len(asked[k]), evidence.probability[k]))
+    best = int(np.argmax(evidence.probability))
+    chosen = best
+    if evidence.probability[best] < _LIKELY:
+        sure = {
+            i
+            for i in range(len(evidence.elements))
+            if sum(p for a, p in zip(asked, evidence.probability, strict=True) if i in a) >= SURE
+        }
+        allowed = [k for k, a in enumerate(asked) if a <= sure]
+        chosen = max(allowed, key=lambda k: (len(asked[k]), evidence.probability[k]))
     symbols = {g.xhm() for g in evidence.extinctions[chosen].groups}
-    first = next((g for g in ranked if g.symbol in symbols), ranked[0])
+    first = next(g for g in ranked if g.symbol in symbols)
     return first.symbol, bool(evidence.probability[chosen] >= SURE)
 
 
@@ -244,8 +249,9 @@ def _notes(
             f"extinguished reflections have {evidence.leakage:.2f} +- {evidence.leakage_sd:.2f} "
             "of the mean intensity, laid to multiple scattering"
         )
-    if best.symbol != used:
-        notes.append(f"{best.symbol} is most probable, but not all of its absences are sure")
+    if best.absence_probability < SURE:
+        kept = "" if best.symbol == used else f"; {used} asks for no more than what is"
+        notes.append(f"{best.symbol} is most probable, but its absences are not sure{kept}")
     if best.tied_with:
         told = "the sample's being enantiopure, " if chiral else ""
         notes.append(

@@ -200,8 +200,9 @@ class SpaceGroupVerdict:
 
     Attributes
     ----------
-    space_group : to work in: the most probable group whose absences are all sure; where some
-        are not, the one of fewer elements, down to the Laue class without screws and glides.
+    space_group : to work in: the most probable one, where its absences are twice as probable as
+        all others together (which takes reflections that were measured); else one that asks for
+        no more than the absences that are sure, down to the Laue class without screws and glides.
     decided : whether the most probable absences reach `SURE`. Groups with the same absences
         are told apart by their frequency and E-statistics alone, see `ranked`.
     cell, bravais : conventional, of the Laue group decided on.
