@@ -22,12 +22,14 @@ from ..errors import UserError
 from ..merging.merged_reflections import MergedReflections
 from .cctbx_process import run_job
 from .compare import Match, match_positions
+from .scattering import electron_factor
 from .solution import Atom, ChargeFlipping, Solution, Verdict
 
 # R of unrefined atoms: below the first they are a structure, above the second none.
 GOOD_R1, POOR_R1 = 0.35, 0.45
-# The last peak of the composition stands above the next by this, if nothing is missing.
-CLEAR_GAP = 1.5
+# The last peak of the composition stands above the next by this, if nothing is missing; by the
+# second, no doubt is left, and real data (multiple scattering) may fit worse.
+CLEAR_GAP, GREAT_GAP = 1.5, 3.0
 
 
 def charge_flip(
@@ -82,6 +84,8 @@ def charge_flip(
         "origins": 8,
         "stop_after_s": time_limit_s,
         "good_r1": GOOD_R1,
+        "poor_r1": POOR_R1,
+        "great_gap": GREAT_GAP,
     }
     began = time.monotonic()
     answer, ended = run_job("charge_flipping_job", request, limit_s=1.25 * time_limit_s + 5)
@@ -124,7 +128,8 @@ def judge(solutions: tuple[Solution, ...], n_attempts: int) -> tuple[Verdict, tu
     )
     if best.r1 > POOR_R1:
         return "not solved", tuple(reasons)
-    if best.r1 < GOOD_R1 and (again or best.peak_gap >= CLEAR_GAP):
+    fits = best.r1 < GOOD_R1 and (again or best.peak_gap >= CLEAR_GAP)
+    if fits or (again and best.peak_gap >= GREAT_GAP):
         return "solved", tuple(reasons)
     return "uncertain", tuple(reasons)
 
@@ -187,9 +192,8 @@ def compare_with(
 def _heavy_first(contents: Mapping[str, float]) -> dict[str, float]:
     """The elements by falling scattering of electrons, without hydrogen."""
     heavy = {e: float(n) for e, n in contents.items() if e not in {"H", "D"}}
-    return dict(
-        sorted(heavy.items(), key=lambda item: -float(gemmi.Element(item[0]).atomic_number))
-    )
+    # not the order of their numbers: calcium scatters more than iron
+    return dict(sorted(heavy.items(), key=lambda item: -float(electron_factor(item[0], [0.2])[0])))
 
 
 def _solution(found: Mapping[str, Any], cell: Cell, group: gemmi.SpaceGroup) -> Solution:
@@ -198,6 +202,8 @@ def _solution(found: Mapping[str, Any], cell: Cell, group: gemmi.SpaceGroup) -> 
     for element, site, height, multiplicity in zip(
         found["elements"], found["sites"], found["heights"], found["multiplicity"], strict=False
     ):
+        if not element:  # a peak that the composition has no atom for
+            continue
         counted[element] = counted.get(element, 0) + 1
         x, y, z = (float(v) for v in site)
         atoms.append(

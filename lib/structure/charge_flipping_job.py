@@ -44,6 +44,7 @@ STRATEGIES: tuple[tuple[bool, float, float], ...] = (
 BLOCK = 50  # iterations between looks at convergence
 POLISHING = 5
 PEAK_DISTANCE_A = 1.0  # no two atoms but hydrogens come closer
+OVERFILL = 0.1  # part of an element's atoms that may be too many: Z is often an estimate
 RUN_ON_PEAKS = 10  # peaks kept beyond those that the composition wants
 
 
@@ -53,13 +54,18 @@ def main() -> None:
         request = json.load(file)
     began = time.monotonic()
     solutions: list[dict[str, Any]] = []
+    failures: list[str] = []
     for attempt, seed in enumerate(request["seeds"]):
         if time.monotonic() - began > request["stop_after_s"]:
             break
         kept = attempt % 3 != 2 or not any(request["saturated"])
-        solutions += solve(request, seed, attempt, kept)
+        try:
+            solutions += solve(request, seed, attempt, kept)
+        except (RuntimeError, AssertionError) as error:  # of cctbx, on maps without structure
+            failures.append(f"attempt from seed {seed}: {error}")
         confirmed = confirm(request, solutions)
-        write(sys.argv[2], {"solutions": solutions, "attempts": attempt + 1})
+        answer = {"solutions": solutions, "attempts": attempt + 1, "failures": failures}
+        write(sys.argv[2], answer)
         if confirmed:
             break
 
@@ -176,6 +182,8 @@ def atoms_of(request: dict[str, Any], f_obs: Any, judged_by: Any, phased: Any) -
     settings = crystal.special_position_settings(f_obs, min_distance_sym_equiv=0.5)
     sites, heights, multiplicity = [], [], []
     for site, height in zip(peaks.sites(), peaks.heights(), strict=True):
+        if height <= 0:
+            break
         ops = settings.site_symmetry(site)
         sites.append([x % 1.0 for x in ops.exact_site()])
         heights.append(height / top)
@@ -192,17 +200,26 @@ def atoms_of(request: dict[str, Any], f_obs: Any, judged_by: Any, phased: Any) -
 
 
 def fill(contents: dict[str, float], multiplicity: list[int]) -> list[str]:
-    """Elements of the highest peaks: the heaviest first, until the cell holds all of them."""
+    """Elements of the highest peaks, "" for one that fits none, until the cell is full.
+
+    A peak is of the strongest scatterer of which as many atoms are still wanted as its position
+    has points. The elements come in the order of their scattering.
+    """
+    wanted = dict(contents)
     elements: list[str] = []
-    peaks = iter(multiplicity)
-    for element, wanted in contents.items():
-        placed = 0.0
-        while placed < wanted - 0.5:
-            try:
-                placed += next(peaks)
-            except StopIteration:
-                return elements
-            elements.append(element)
+    for points in multiplicity:
+        if all(rest < 0.5 for rest in wanted.values()):
+            break
+        fits = [
+            element
+            for element, rest in wanted.items()
+            if points <= rest + max(0.5, OVERFILL * contents[element]) and rest >= 0.5
+        ]
+        elements.append(fits[0] if fits else "")
+        if fits:
+            wanted[fits[0]] -= points
+    while elements and not elements[-1]:
+        elements.pop()
     return elements
 
 
@@ -210,6 +227,8 @@ def figures(f_obs: Any, sites: list[list[float]], elements: list[str]) -> tuple[
     """R1 and correlation of amplitudes, after one scale and one displacement are fitted."""
     structure = xray.structure(crystal.special_position_settings(f_obs, min_distance_sym_equiv=0.5))
     for i, (site, element) in enumerate(zip(sites, elements, strict=True)):
+        if not element:
+            continue
         structure.add_scatterer(xray.scatterer(f"{element}{i}", site=site, u=0.01))
     structure.scattering_type_registry(table="electron")
     f_calc = f_obs.structure_factors_from_scatterers(structure, algorithm="direct").f_calc()
@@ -242,7 +261,8 @@ def confirm(request: dict[str, Any], solutions: list[dict[str, Any]]) -> bool:
             if one["seed"] != best["seed"] and same_atoms(request, best, one)
         }
     )
-    return bool(best["agrees_with"]) and best["r1"] < request["good_r1"]
+    enough = request["good_r1"] if best["peak_gap"] < request["great_gap"] else request["poor_r1"]
+    return bool(best["agrees_with"]) and best["r1"] < enough
 
 
 def same_atoms(request: dict[str, Any], first: dict[str, Any], second: dict[str, Any]) -> bool:

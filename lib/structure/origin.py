@@ -67,7 +67,8 @@ def likely_origins(
     votes = np.fft.ifftn(coefficients).real
 
     ortho = np.asarray(orthogonalisation, float)
-    same = origin_shifts(turn, move)
+    centrings = move[np.all(turn == np.eye(3), axis=(1, 2))]
+    same = (origin_shifts(turn, move)[:, None] + centrings).reshape(-1, 3)
     polar = polar_directions(turn)
     across = np.eye(3) - polar.T @ polar
     order = np.argsort(-votes, axis=None)[: 400 * n]

@@ -31,8 +31,9 @@ def main() -> None:
     structure = model_of(request, symmetry)
     fo_sq = observed(request, symmetry)
     refined, n_parameters = refine(structure, fo_sq, request)
+    answer = json.dumps(figures(refined, structure) | {"n_parameters": n_parameters})
     with open(sys.argv[2], "w") as file:
-        json.dump(figures(refined, structure, request) | {"n_parameters": n_parameters}, file)
+        file.write(answer)
 
 
 def observed(request: dict[str, Any], symmetry: Any) -> Any:
@@ -91,12 +92,15 @@ def refine(structure: Any, fo_sq: Any, request: dict[str, Any]) -> tuple[Any, in
     return problem, problem.reparametrisation.n_independents + 1
 
 
-def figures(problem: Any, structure: Any, request: dict[str, Any]) -> dict[str, Any]:
+def figures(problem: Any, structure: Any) -> dict[str, Any]:
     """R factors, and the atoms as refined."""
     fo_sq, fc_sq = problem.observations.fo_sq, problem.fc_sq
     fo2, sigma = fo_sq.data().as_numpy_array(), fo_sq.sigmas().as_numpy_array()
     fc2 = problem.scale_factor() * fc_sq.data().as_numpy_array()
     fc = fc2.clip(min=0) ** 0.5
+    weight = problem.weights.as_numpy_array()
+    misfit = float((weight * (fo2 - fc2) ** 2).sum())
+    freedom = len(fo2) - problem.reparametrisation.n_independents - 1
 
     def r1(chosen: Any) -> float:
         fo = fo2[chosen] ** 0.5
@@ -109,8 +113,8 @@ def figures(problem: Any, structure: Any, request: dict[str, Any]) -> dict[str, 
     return {
         "r1": r1(fo2 > 2 * sigma),
         "r1_all": r1(fo2 > 0),
-        "wr2": problem.wR2(),
-        "goodness_of_fit": problem.goof(),
+        "wr2": (misfit / float((weight * fo2**2).sum())) ** 0.5,
+        "goodness_of_fit": (misfit / max(freedom, 1)) ** 0.5,
         "n_reflections": len(fo2),
         "n_strong": int((fo2 > 2 * sigma).sum()),
         "atoms": atoms,

@@ -1,7 +1,8 @@
 """XSCALE.INP for XDS_ASCII files, wherever they lie.
 
 XSCALE cuts file names at blanks and after 50 characters (its page in the XDS documentation), so
-each input gets a short link beside XSCALE.INP; the original is named in a comment.
+each input that does not lie beside XSCALE.INP under such a name gets a short link there; the
+original is named in a comment.
 """
 
 from __future__ import annotations
@@ -86,9 +87,14 @@ def write_xscale_inp(
             raise UserError(
                 one.path, "no such file", "an XDS_ASCII file", "reduce the series first"
             )
-        link = where / f"{number:04d}.HKL"
-        _link(target, link)
-        lines += ["", f"! {target}", f"INPUT_FILE= {'*' if one.reference else ''}{link.name}"]
+        if target.parent == where.absolute() and " " not in target.name and len(target.name) <= 50:
+            lines.append("")
+            link = target
+        else:
+            link = where / f"{number:04d}.HKL"
+            _link(target, link)
+            lines += ["", f"! {target}"]
+        lines.append(f"INPUT_FILE= {'*' if one.reference else ''}{link.name}")
         if one.resolution_A is not None:
             coarse, fine = one.resolution_A
             if not coarse > fine > 0:
