@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ..crystal.cell import Cell, cell_from_reciprocal_basis
+from ..crystal.cell import (
+    Cell,
+    cell_from_real_basis,
+    cell_from_reciprocal_basis,
+    orthogonalisation,
+)
 from ..crystal.lattice_symmetry import LatticeCandidate
 from ..geometry import Geometry
 
@@ -163,6 +168,25 @@ class Lattice:
     def indexed_fraction(self) -> float:
         """Indexed over offered spots."""
         return self.n_indexed / max(self.n_spots, 1)
+
+    def reindexed(self, transform: ArrayLike, bravais: str) -> Lattice:
+        """The same on the real basis ``basis @ transform``, as a lattice of type `bravais`.
+
+        E.s.d.s of the cell are unknown then (NaN); reflections whose indices are no longer
+        whole numbers are left out.
+        """
+        matrix = np.asarray(transform, float)
+        orientation = self.orientation @ np.linalg.inv(matrix).T
+        cell = cell_from_reciprocal_basis(orientation)
+        free = cell_from_real_basis(orthogonalisation(self.cell_p1) @ matrix)
+        unknown = (float("nan"),) * 6
+        hkl = self.reflections.hkl @ matrix
+        whole = np.all(np.abs(hkl - np.rint(hkl)) < 1e-3, axis=1)
+        reflections = replace(self.reflections, hkl=np.rint(hkl).astype(np.int32))[whole]
+        return replace(
+            self, bravais=bravais, orientation=orientation, cell=cell, cell_esd=unknown,
+            cell_p1=free, cell_p1_esd=unknown, reflections=reflections,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

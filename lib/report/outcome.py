@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .notation import rounded
+from .notation import cell_text, rounded
 from .summary import Headline
 
-COLUMNS = ("series", "lattice", "cell", "indexed / %", "resolution / Å", "mean I/σ", "remark")
+COLUMNS = (
+    "series", "phase", "lattice", "cell", "indexed / %", "resolution / Å", "mean I/σ", "remark",
+)  # fmt: skip
+PHASE_COLUMNS = (
+    "phase", "series", "space group", "cell", "complete / %", "to / Å", "R_meas", "CC1/2",
+    "structure",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class SeriesOutcome:
     verdict : the engine's one line; "" where it failed.
     reduction, report : references of the artefacts; "" where it failed.
     reason : one line, why it failed; "" where it did not.
+    phase : name of the phase that it was merged in; "" where it was not.
+    left : why not, one line; "" where it was.
     reused : whether all of it was there already.
     """
 
@@ -35,24 +43,68 @@ class SeriesOutcome:
     report: str = ""
     reason: str = ""
     reused: bool = False
+    phase: str = ""
+    left: str = ""
 
     def row(self) -> dict[str, str]:
         """The cells of a table, by column."""
         head = self.headline
         if head is None:
-            cells = [self.name, "failed", "", "", "", "", self.reason]
+            cells = [self.name, "", "failed", "", "", "", "", self.reason]
         else:
             more = f" (+{head.n_lattices - 1})" if head.n_lattices > 1 else ""
             cells = [
                 self.name,
+                self.phase,
                 head.lattice + more,
                 head.cell,
                 rounded(head.indexed_percent, 0),
                 rounded(head.resolution_A, 2),
                 rounded(head.i_over_sigma, 1),
-                "" if head.n_lattices else self.verdict,
+                self.left or ("" if head.n_lattices else self.verdict),
             ]
         return dict(zip(COLUMNS, cells, strict=True))
+
+
+@dataclass(frozen=True)
+class PhaseOutcome:
+    """What became of one phase of a session.
+
+    Attributes
+    ----------
+    name : of the structure.
+    merge, solution, page : references of the artefacts; "" where there is none.
+    figures : of the merge (see `tasks.merge.figures_of`).
+    verdict : on the structure: solved, uncertain or not solved; or why it was not tried.
+    reason : one line, why it was not merged; "" where it was.
+    """
+
+    name: str
+    merge: str = ""
+    solution: str = ""
+    page: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    verdict: str = ""
+    reason: str = ""
+
+    def row(self) -> dict[str, str]:
+        """The cells of a table, by column."""
+        if self.reason:
+            cells = [self.name, "failed", "", "", "", "", "", "", self.reason]
+        else:
+            f = {k: math.nan if v is None else v for k, v in self.figures.items()}
+            cells = [
+                self.name,
+                str(f["series"]),
+                f["space_group"],
+                cell_text(f["cell"]),
+                rounded(100 * f["completeness"], 0),
+                rounded(f["d_min_A"], 2),
+                rounded(f["r_meas"], 3),
+                rounded(f["cc_half"], 4),
+                self.verdict,
+            ]
+        return dict(zip(PHASE_COLUMNS, cells, strict=True))
 
 
 def headline_from(figures: Mapping[str, Any]) -> Headline:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import yaml
 
 from ..artefacts.manifest import Manifest
-from ..series import RotationSeries
+from ..series.rotation_series import SourceFile
 from . import html
 from .html import Safe
 from .notation import duration
 
 
-def provenance_section(series: RotationSeries, manifests: Sequence[Manifest]) -> Safe:
-    """Tables of the artefacts (raw side first) and of the files the series was read from."""
+def provenance_section(manifests: Sequence[Manifest], sources: Sequence[SourceFile] = ()) -> Safe:
+    """Tables of the artefacts (raw side first) and of the files a series was read from."""
     parts: list[str] = []
     if manifests:
         parts.append(
@@ -38,11 +38,9 @@ def provenance_section(series: RotationSeries, manifests: Sequence[Manifest]) ->
         )
     else:
         parts.append(html.paragraph("This result was not stored: its provenance is not known."))
-    if series.sources:
-        files = html.table(
-            ["File", "SHA-256"], [[_code(s.path), _code(s.sha256)] for s in series.sources]
-        )
-        parts.append(html.details(f"Raw files ({len(series.sources)})", files))
+    if sources:
+        files = html.table(["File", "SHA-256"], [[_code(s.path), _code(s.sha256)] for s in sources])
+        parts.append(html.details(f"Raw files ({len(sources)})", files))
     return Safe("".join(parts))
 
 

@@ -54,7 +54,7 @@ def reduction_page(
             _intensity_section(lattice),
         )
     sections["notes"] = ("Notes and choices", _notes_section(reduction, series))
-    sections["provenance"] = ("Provenance", provenance_section(series, provenance))
+    sections["provenance"] = ("Provenance", provenance_section(provenance, series.sources))
     body = [
         _facts(head, reduction, series),
         html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),

@@ -1,0 +1,1 @@
+"""The orientation of every frame, and what it tells of the goniometer."""

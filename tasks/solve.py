@@ -1,0 +1,81 @@
+"""solve: a `merge` artefact becomes a `solution` artefact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+
+from ..lib.artefacts import ArtefactStore, Input, Recipe
+from ..lib.sample import Sample
+from .progress import tell
+from .running import TASK_OPTIONS, flow_run_id
+from .workers import carry_out
+
+KIND = "solution"
+# Wall time for one structure; it ends much sooner where two attempts agree.
+_LIMIT_S = 60.0
+
+
+@task(task_run_name="solve {merge}", **TASK_OPTIONS)
+def solve(merge: str, store: Path, sample: Sample, workers: str | None = None) -> str:
+    """Try to solve a structure by charge flipping.
+
+    Parameters
+    ----------
+    merge : reference of the `merge` artefact.
+    store : root of the artefact store.
+    sample : its composition ranks and names the peaks.
+    workers : address of worker processes, or None.
+
+    Returns
+    -------
+    Reference of the artefact, an older one if the same was made before. Its file is solution.cif,
+    where there is one.
+
+    Raises
+    ------
+    UserError : cctbx is not installed (the extra `solve`).
+    """
+    tell(merge, "solve")
+    return carry_out(workers, solution_artefact, merge, store, sample, flow_run_id())
+
+
+def solution_artefact(
+    merge_ref: str, store: Path, sample: Sample, flow_run: str | None = None
+) -> str:
+    """What `solve` does, without Prefect."""
+    kept = ArtefactStore(store)
+    source = kept.get(merge_ref)
+    seed = 1
+    recipe = Recipe(
+        kind=KIND,
+        name=source.manifest.name,
+        inputs=(Input.from_artefact("merge", source),),
+        configuration={"sample": sample.model_dump(mode="json"), "time_limit_s": _LIMIT_S},
+        seeds={"random phases": seed},
+    )
+    if found := kept.find(recipe):
+        return found.ref
+    from ..lib.artefacts.records import read_record, write_record
+    from ..lib.merging.merge_phase import MergedPhase
+    from ..lib.structure.charge_flipping import charge_flip
+    from ..lib.structure.cif import write_cif
+
+    done = read_record(source.arrays, MergedPhase)
+    with kept.draft(recipe, flow_run_id=flow_run) as draft:
+        flipped = charge_flip(
+            done.merged, sample.contents_of(done.merged.cell), time_limit_s=_LIMIT_S, seed=seed
+        )
+        write_record(draft.arrays, flipped)
+        best = flipped.best
+        if best is not None and best.atoms:
+            write_cif(draft.files / "solution.cif", best, sample.name)
+        draft.notes += flipped.reasons
+        draft.figures_of_merit = {
+            "verdict": flipped.verdict,
+            "sentence": flipped.sentence,
+            "r1": None if best is None else float(best.r1),
+            "attempts": flipped.n_attempts,
+        }
+        return draft.publish().ref
