@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
+from numpy.typing import NDArray
 
 from ..crystal.cell import Cell, Floats
 from ..errors import UserError
@@ -21,6 +22,8 @@ BATCHES_PER_SET = 1000
 
 def merged_mtz(merged: MergedReflections, *, title: str = "", project: str = "") -> gemmi.Mtz:
     """Merged intensities as an MTZ object: H K L IMEAN SIGIMEAN NOBS, in the MTZ asymmetric unit.
+
+    The format holds the wavelength to five decimals only.
 
     Parameters
     ----------
@@ -79,13 +82,12 @@ def unmerged_mtz(
         rows.append(
             np.column_stack(
                 [
-                    one.hkl, np.zeros(len(one)), number, one.intensity * factor,
+                    *_asymmetric_unit(one.hkl, group), number, one.intensity * factor,
                     one.sigma * factor, one.has(Flag.SATURATED),
                 ]
             )
         )  # fmt: skip
     mtz.set_data(np.concatenate(rows).astype(np.float32))
-    mtz.switch_to_asu_hkl()
     mtz.sort(5)
     return mtz
 
@@ -153,6 +155,19 @@ def _batch(number: int, data_set: int, one: DataSet) -> gemmi.Mtz.Batch:
     batch.cell = gemmi.UnitCell(*one.cell)
     batch.wavelength = one.wavelength_A
     return batch
+
+
+def _asymmetric_unit(
+    hkl: NDArray[np.int32], group: gemmi.SpaceGroup
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Indices in the MTZ asymmetric unit, and the M/ISYM that tells the original ones."""
+    asu, operations = gemmi.ReciprocalAsu(group), group.operations()
+    unique, inverse = np.unique(hkl, axis=0, return_inverse=True)
+    moved = [asu.to_asu(one, operations) for one in unique.tolist()]
+    indices = np.array([list(one[0]) for one in moved], np.int32).reshape(-1, 3)
+    isym = np.array([one[1] for one in moved], np.int64)
+    rows = inverse.reshape(-1)
+    return indices[rows], isym[rows]
 
 
 def _mean_cell(data_sets: Sequence[DataSet]) -> Cell:

@@ -67,7 +67,7 @@ def test_all_atoms_are_found_again(
 def test_a_shift_that_the_group_does_not_leave_open_matches_nothing() -> None:
     turn, move = operations("P n m a")
     match = match_positions(
-        SITES, SITES + [0.13, 0.07, 0.21], orthogonalisation=orthogonalisation(CELL["P n m a"]),
+        SITES, SITES + np.array([0.13, 0.07, 0.21]), orthogonalisation=orthogonalisation(CELL["P n m a"]),
         rotations=turn, translations=move, tolerance_A=0.2,
     )  # fmt: skip
     assert len(match) <= 3

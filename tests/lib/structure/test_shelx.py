@@ -78,8 +78,7 @@ def test_hkl_columns_are_those_of_the_format(tmp_path: Path) -> None:
     )
     assert scale == 2.0
     assert (tmp_path / "a.hkl").read_text() == (
-        "   1 -12 123 9999.00   25.00\n-999   0   5 -120.50 0.50000\n"
-        "   0   0   0    0.00    0.00\n"
+        "   1 -12 123 9999.00   25.00\n-999   0   5 -120.50 0.50000\n   0   0   0    0.00    0.00\n"
     )
 
 
