@@ -163,12 +163,3 @@ def corrected_sigmas(
     i = np.maximum(mean, 0)
     result: Floats = a * np.sqrt(sigma**2 + c * i * np.maximum(around, 0) + (b * i) ** 2)
     return result
-
-
-def normal_core_variance(deviation: Floats) -> float:
-    """Variance of normalised deviations from their middle 80 %; NaN if there are none."""
-    known: NDArray[np.float64] = deviation[np.isfinite(deviation)]
-    if len(known) < 2:
-        return float("nan")
-    low, high = np.quantile(known, [0.1, 0.9])
-    return float(((high - low) / 2.5631) ** 2)

@@ -232,7 +232,7 @@ class _Groups:
 
 
 def _half_means(group: Integers, i: Floats, w: Floats, seed: int) -> tuple[Floats, Floats]:
-    """Weighted means of random halves, as `reduction.statistics.cc_half` draws them; 0 for lone ones."""
+    """Weighted means of halves drawn as in `reduction.statistics.cc_half`; 0 for lone ones."""
     n = np.bincount(group)
     order = np.lexsort((np.random.default_rng(seed).random(len(group)), group))
     position = np.arange(len(group)) - (np.cumsum(n) - n)[group[order]]

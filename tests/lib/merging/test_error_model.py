@@ -4,7 +4,6 @@ import pytest
 from ewaldflow.lib.merging.error_model import (
     common_error_model,
     corrected_sigmas,
-    normal_core_variance,
     set_error_models,
 )
 from ewaldflow.lib.reduction.scaling import ErrorModel
@@ -92,10 +91,3 @@ def test_sigmas_by_hand():
     )  # fmt: skip
     # 2 x 3; sqrt(9 + 0.25 x 8 x 2 + 16) = sqrt(29); a negative mean adds nothing
     assert found == pytest.approx([6.0, np.sqrt(29), 3.0])
-
-
-def test_core_variance():
-    z = np.random.default_rng(4).normal(0, 2, 20000)
-    z[:500] = 1e3
-    assert normal_core_variance(z) == pytest.approx(4, rel=0.12)
-    assert np.isnan(normal_core_variance(np.array([np.nan, 1.0])))
