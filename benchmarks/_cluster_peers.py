@@ -50,13 +50,13 @@ def autolei_intensities(path):
 
 
 def autolei_cells(path):
-    import yaml
     from autolei.src import xds_cluster
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
-    with open(path) as file:
-        cells = [list(one["raw_unit_cell"]) for one in yaml.safe_load(file)]
+    # it takes cells from what its own lattice analysis left, not from cells.yaml
+    with open(path.replace("cells.yaml", "cells.json")) as file:
+        cells = json.load(file)
     distances = xds_cluster.calculate_distance_matrix(
         cells, xds_cluster.unit_cell_distance_procrustes, parallel=False
     )
@@ -93,6 +93,8 @@ def main():
                     clusters = work(path)
             except (Exception, SystemExit) as problem:
                 error = f"{type(problem).__name__}: {problem}"
+                if type(problem).__name__.startswith("Workflow"):
+                    error = f"refused: {problem}"  # its own words, no crash
             results.append(
                 {"path": path, "way": way, "clusters": clusters, "error": error,
                  "cpu_s": time.process_time() - start}
