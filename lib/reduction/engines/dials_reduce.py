@@ -18,10 +18,11 @@ from ...series import RotationSeries
 from ..config import ReductionConfig
 from ..survey import survey
 from .dials_result import indexed_part, read_dials, reversed_axis, settings_found
-from .frames import BEAM_PX, beam_seen, lit_frames
+from .frames import lit_frames
 from .outcome import frame_table, reduction_from
 from .programs import Ended, find_program, run_program
 from .protocol import LIMIT_S, EngineRun, Progress, Try
+from .steady import put_back, steady
 
 # If less than this part of the spots is indexed, one who knows DIALS tries again.
 POORLY_INDEXED = 0.5
@@ -88,9 +89,9 @@ def reduce_with_dials(
     deadline = time.monotonic() + (np.inf if limit_s is None else limit_s)
     run = _Steps(scratch, deadline, progress or (lambda step, fraction: None))
     seen = survey(series)
-    kept, blank = lit_frames(series.with_(gain=seen.gain))
-    kept, moved = _with_beam_as_seen(kept)
-    notes = [*seen.notes, *moved, *_write_frames(kept, scratch)]
+    stays = steady(series.with_(gain=seen.gain))
+    kept, blank = lit_frames(stays.series)
+    notes = [*seen.notes, *stays.notes, *_write_frames(kept, scratch)]
     tries: list[Try] = []
     version = _version(run)
     try:
@@ -107,6 +108,7 @@ def reduce_with_dials(
             why=f"DIALS found no lattice: {failed}",
         )  # fmt: skip
     run.report("done", 1.0)
+    reduction = put_back(reduction, stays.shift_px)
     return EngineRun("dials", version, reduction, tuple(tries), tuple(run.logs))
 
 
@@ -148,17 +150,6 @@ def _integrate(
     # copied, for beside this module "dials" would be this module
     script = shutil.copy(Path(__file__).with_name("dials_tables.py"), run.folder)
     run.must("read tables", _python(), script, fraction=0.95)
-
-
-def _with_beam_as_seen(series: RotationSeries) -> tuple[RotationSeries, list[str]]:
-    """The series with its beam centre where the direct beam is, if that is elsewhere."""
-    told, seen = series.geometry.beam_centre_px, beam_seen(series)
-    if seen is None or np.hypot(*np.subtract(seen, told)) < BEAM_PX:
-        return series, []
-    note = f"the direct beam is at ({seen[0]:.1f}, {seen[1]:.1f}) px, not at ({told[0]:.1f}, "
-    return series.with_(
-        geometry=series.geometry.with_(beam_centre_px=seen), beam_centres_px=None
-    ), [f"{note}{told[1]:.1f}); DIALS was told so"]
 
 
 def _version(run: _Steps) -> str:

@@ -136,9 +136,11 @@ def run_program(
     assert supervisor.stdin is not None
     assert supervisor.stdout is not None
     told = b""
+    told_something = select.poll()
+    told_something.register(supervisor.stdout)
     try:
         while True:
-            if select.select([supervisor.stdout], [], [], _BEAT_S)[0]:
+            if told_something.poll(1000 * _BEAT_S):
                 part = os.read(supervisor.stdout.fileno(), 4096)
                 if not part:
                     break

@@ -17,6 +17,7 @@ from ..result import Reduction
 from .frames import beam_seen, lit_frames
 from .outcome import frame_table, reduction_from
 from .protocol import LIMIT_S, EngineRun, Progress, Try
+from .steady import put_back, steady
 from .xds_document import XdsDocument
 from .xds_input import prepare
 from .xds_result import read_xds
@@ -55,16 +56,18 @@ def reduce_with_xds(
     """
     deadline = time.monotonic() + (np.inf if limit_s is None else limit_s)
     run = XdsFolder(program, scratch, deadline, progress or (lambda step, fraction: None))
-    kept, blank = lit_frames(series)
+    # who brings an XDS.INP of their own has put its beam centre and its masks there
+    stays = steady(series) if user_input is None else None
+    kept, blank = lit_frames(series if stays is None else stays.series)
     document, notes = prepare(
         kept, config, scratch, user_input=user_input, processors=processors,
     )  # fmt: skip
     tries: list[Try] = []
-    told = list(notes)
+    told = [*(() if stays is None else stays.notes), *notes]
     if blank.any():
         told.append(f"{int(blank.sum())} of {len(series)} frames are blank and were left out")
     try:
-        document = _index(run, document, series, config, tries)
+        document = _index(run, document, kept, config, tries)
         _finish(run, document, tries)
         reduction = _read(run, series, blank, config, told)
     except Stopped as stopped:
@@ -73,6 +76,8 @@ def reduce_with_xds(
         reduction = _failed(run, series, blank, told, f"XDS left nothing that can be read: {error}")
     made = [scratch / name for name in (NAME, "XDS_ASCII.HKL", "GXPARM.XDS")]
     logs = [*made, *sorted(scratch.glob("*.LP")), *run.logs]
+    if stays is not None:
+        reduction = put_back(reduction, stays.shift_px)
     run.report("done", 1.0)
     return EngineRun(
         "xds", run.version, reduction, tuple(tries),
