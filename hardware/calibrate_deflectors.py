@@ -13,26 +13,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ..lib.errors import UserError
-from ..lib.serialred.alignment import pattern_centre
 from ..lib.serialred.calibration import CalibrationSet, Condition, ShiftCalibration
-from ..lib.serialred.disc import find_disc
 from ..lib.serialred.fit_shifts import ShiftFit, fit_shifts
-from ..lib.serialred.registration import shift_between
 from ..lib.serialred.settings import PairDeflector
-from .errors import BeamLost, Unsupported
+from .errors import Unsupported
 from .guard.state import OpticalState, read_state, restore_steps
 from .moves import move
+from .picture_place import Image, Locate, by_beam, by_registration
 from .protocols import Camera, Capability, Clock, DeflectorName, Microscope, Mode
 
 Floats = NDArray[np.float64]
-Image = NDArray[Any]
 Progress = Callable[[int, int, str], None]
 
 # A probe grows by this factor until the picture moves by so many px; it begins with this part of
@@ -40,8 +37,6 @@ Progress = Callable[[int, int, str], None]
 PROBE_GROWTH, PROBE_PX, PROBE_PART = 3.0, 4.0, 1 / 2000
 # No grid goes beyond this part of a deflector's range.
 LARGEST_PART = 0.4
-# Of a registration: views have few counts, so that the noise of pixels rules the correlation.
-LEAST_QUALITY, LARGEST_ESD_PX, SMOOTH_PX = 0.15, 2.0, 2.5
 STAGE_PROBE_UM, STAGE_LARGEST_UM = 0.05, 20.0
 
 
@@ -226,8 +221,15 @@ class _Calibrating:
             actuator, reach, grids = self._stage(), s.stage_reach, s.stage_grids
         else:
             actuator, reach, grids = self._deflector(name), s.reach, s.max_grids
+
+        def image() -> Image:
+            return self.camera.expose(exposure_s).counts
+
         try:
-            locate = self._locator(name, condition, exposure_s)
+            if name is None:
+                locate = by_registration(image, self.valid)
+            else:
+                locate = by_beam(name, condition, image, self.valid)
             fit = self._fit(actuator, locate, reach * min(self.camera.shape), grids)
         except UserError as error:
             if error.where.startswith("calibration"):
@@ -293,64 +295,9 @@ class _Calibrating:
             move(self.scope.stage, self.clock, x_um=x_um - way, y_um=y_um - way)
         move(self.scope.stage, self.clock, x_um=x_um, y_um=y_um)
 
-    # --- where the picture is -------------------------------------------------------------
-
-    def _locator(
-        self, name: DeflectorName | None, condition: Condition, exposure_s: float
-    ) -> Callable[[], Floats]:
-        """A function that takes a picture and says where it is, (2,) px; NaN if it cannot."""
-
-        def image() -> Image:
-            return self.camera.expose(exposure_s).counts
-
-        if name is None:
-            actuator_start = image()
-            # the play is taken up first, then the reference
-            reference: list[Image] = []
-
-            def by_registration() -> Floats:
-                if not reference:
-                    reference.append(image())
-                    return np.zeros(2)
-                shift = shift_between(reference[0], image(), valid=self.valid, smooth_px=SMOOTH_PX)
-                sure = shift.quality >= LEAST_QUALITY and shift.esd_px <= LARGEST_ESD_PX
-                return shift.vector if sure else np.full(2, np.nan)
-
-            self._need_light(actuator_start)
-            return by_registration
-
-        def by_disc() -> Floats:
-            disc = find_disc(image(), self.valid)
-            return np.full(2, np.nan) if disc is None else disc.centre_px
-
-        def by_beam() -> Floats:
-            at = pattern_centre(image())
-            return np.full(2, np.nan) if at is None else at
-
-        locate = by_beam if condition == "focused" else by_disc
-        if not np.isfinite(locate()).all():
-            raise BeamLost(
-                f"calibration of {name}, {condition}",
-                "no beam" if condition == "focused" else "no disc of the beam",
-                "one on the camera",
-                "bring the beam to the middle of the camera; check blanking and brightness",
-            )
-        return locate
-
-    def _need_light(self, image: Image) -> None:
-        if not float(np.mean(image[self.valid])) > 0.5:
-            raise BeamLost(
-                "calibration of stage, imaging",
-                f"{float(np.mean(image)):.2g} counts per pixel",
-                "a view with particles",
-                "unblank the beam, raise the screen, or expose longer",
-            )
-
     # --- grids ----------------------------------------------------------------------------
 
-    def _fit(
-        self, actuator: _Actuator, locate: Callable[[], Floats], reach_px: float, grids: int
-    ) -> ShiftFit:
+    def _fit(self, actuator: _Actuator, locate: Locate, reach_px: float, grids: int) -> ShiftFit:
         start = actuator.to(np.zeros(2))
         origin = locate()
         steps = [self._reach(actuator, locate, start, origin, axis, reach_px) for axis in (0, 1)]
@@ -377,7 +324,7 @@ class _Calibrating:
     def _reach(
         self,
         actuator: _Actuator,
-        locate: Callable[[], Floats],
+        locate: Locate,
         start: Floats,
         origin: Floats,
         axis: int,
