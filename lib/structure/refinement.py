@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -126,16 +125,17 @@ def atoms_of_cif(path: str | Path) -> tuple[tuple[Atom, ...], Cell, str]:
     UserError : if the file is no complete structure.
     """
     structure = structure_from_cif(path)
-    number = itertools.count(1)
-    atoms = tuple(
-        Atom(
-            label=site.label or f"{site.element.name}{next(number)}",
-            element=site.element.name,
-            position=tuple(site.fract.tolist()),
-            u_iso_A2=site.u_iso if site.u_iso > 0 else 0.03,
-            occupancy=site.occ,
+    atoms = []
+    for number, site in enumerate(structure.sites, 1):
+        x, y, z = (float(v) for v in site.fract.tolist())
+        atoms.append(
+            Atom(
+                label=site.label or f"{site.element.name}{number}",
+                element=site.element.name,
+                position=(x, y, z),
+                u_iso_A2=site.u_iso if site.u_iso > 0 else 0.03,
+                occupancy=site.occ,
+            )
         )
-        for site in structure.sites
-    )
     a, b, c, alpha, beta, gamma = structure.cell.parameters
-    return atoms, (a, b, c, alpha, beta, gamma), structure.spacegroup.xhm()
+    return tuple(atoms), (a, b, c, alpha, beta, gamma), structure.spacegroup.xhm()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..crystal.cell import Cell, Floats
 from ..errors import UserError
 from ..merging.data_set import DataSet
+from ..merging.merge import mean_cell
 from ..merging.merged_reflections import MergedReflections
 from ..reduction.result import Flag
 from .charge_flipping import named_group
@@ -64,7 +65,7 @@ def unmerged_mtz(
     group = named_group(space_group)
     if not data_sets:
         raise UserError("data_sets", "none", "at least one", "reduce some series first")
-    cell = _mean_cell(data_sets)
+    cell = mean_cell(tuple(data_sets))
     mtz = _empty(group, cell, title)
     for label, kind in (
         ("M/ISYM", "Y"), ("BATCH", "B"), ("I", "J"), ("SIGI", "Q"), ("FLAG", "I"),
@@ -168,11 +169,3 @@ def _asymmetric_unit(
     isym = np.array([one[1] for one in moved], np.int64)
     rows = inverse.reshape(-1)
     return indices[rows], isym[rows]
-
-
-def _mean_cell(data_sets: Sequence[DataSet]) -> Cell:
-    """Mean of the cells, by the number of observations."""
-    weights = np.array([max(len(one), 1) for one in data_sets], float)
-    cells = np.array([one.cell for one in data_sets])
-    a, b, c, alpha, beta, gamma = (float(v) for v in np.average(cells, axis=0, weights=weights))
-    return a, b, c, alpha, beta, gamma

@@ -42,9 +42,11 @@ def known_atoms() -> Callable[[str], tuple[Atom, ...]]:
     """The atoms of a zeolite."""
 
     def make(code: str) -> tuple[Atom, ...]:
-        return tuple(
-            Atom(f"{s.element.name}{i}", s.element.name, tuple(s.fract.tolist()), s.u_iso)
-            for i, s in enumerate(zeolite(code).sites)
-        )
+        atoms = []
+        for i, site in enumerate(zeolite(code).sites):
+            x, y, z = site.fract.tolist()
+            element = site.element.name
+            atoms.append(Atom(f"{element}{i}", element, (x, y, z), site.u_iso))
+        return tuple(atoms)
 
     return make

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def test_the_time_limit_ends_it(mordenite: MergedReflections) -> None:
     ],
 )
 def test_what_cannot_be_solved_is_said(
-    mordenite: MergedReflections, changes: dict, options: dict, says: str
+    mordenite: MergedReflections, changes: dict[str, Any], options: dict[str, Any], says: str
 ) -> None:
     data = mordenite
     if "intensity" in changes:
@@ -163,7 +164,7 @@ def _solution(**changes: object) -> Solution:
         ({"r1": float("nan")}, "uncertain"),
     ],
 )
-def test_verdicts(changes: dict, verdict: str) -> None:
+def test_verdicts(changes: dict[str, Any], verdict: str) -> None:
     assert judge((_solution(**changes),), 5)[0] == verdict
 
 

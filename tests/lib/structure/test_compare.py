@@ -21,7 +21,9 @@ def images(sites: np.ndarray, name: str, rng: np.random.Generator) -> np.ndarray
     """Each site replaced by one of its images, cells apart."""
     turn, move = operations(name)
     k = rng.integers(0, len(turn), len(sites))
-    return np.einsum("nij,nj->ni", turn[k], sites) + move[k] + rng.integers(-2, 3, (len(sites), 3))
+    moved: np.ndarray = np.einsum("nij,nj->ni", turn[k], sites)
+    moved = moved + move[k] + rng.integers(-2, 3, (len(sites), 3))
+    return moved
 
 
 SITES = np.random.default_rng(3).random((12, 3))
@@ -66,9 +68,10 @@ def test_all_atoms_are_found_again(
 
 def test_a_shift_that_the_group_does_not_leave_open_matches_nothing() -> None:
     turn, move = operations("P n m a")
+    ortho = orthogonalisation(CELL["P n m a"])
     match = match_positions(
-        SITES, SITES + np.array([0.13, 0.07, 0.21]), orthogonalisation=orthogonalisation(CELL["P n m a"]),
-        rotations=turn, translations=move, tolerance_A=0.2,
+        SITES, SITES + np.array([0.13, 0.07, 0.21]), orthogonalisation=ortho, rotations=turn,
+        translations=move, tolerance_A=0.2,
     )  # fmt: skip
     assert len(match) <= 3
 

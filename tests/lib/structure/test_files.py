@@ -41,12 +41,12 @@ def merged(perfect: Callable[..., MergedReflections]) -> MergedReflections:
 def data_set(name: str, seed: int, n: int = 60, n_frames: int = 40) -> DataSet:
     rng = np.random.default_rng(seed)
     hkl = rng.integers(-9, 10, (n, 3))
-    hkl = hkl[np.any(hkl != 0, axis=1)].astype(np.int32)
+    hkl = hkl[np.any(hkl != 0, axis=1)]
     hkl[:, 0] += (hkl[:, 0] + hkl[:, 1]) % 2  # h + k even
     m = len(hkl)
     return DataSet(
-        name=name, cell=CELL, bravais="oC", hkl=hkl, intensity=rng.normal(100, 80, m),
-        sigma=rng.uniform(1, 5, m), frame=rng.uniform(0, n_frames - 1, m),
+        name=name, cell=CELL, bravais="oC", hkl=hkl.astype(np.int32),
+        intensity=rng.normal(100, 80, m), sigma=rng.uniform(1, 5, m), frame=rng.uniform(0, n_frames - 1, m),
         d_A=d_spacing_A(hkl, CELL),
         flags=np.where(rng.random(m) < 0.2, np.uint32(Flag.SATURATED), np.uint32(0)),
         wavelength_A=0.0250793, range_deg=20.0, n_frames=n_frames,

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -92,7 +93,9 @@ def test_hkl_columns_are_those_of_the_format(tmp_path: Path) -> None:
         min_size=1, max_size=30,
     )
 )  # fmt: skip
-def test_hkl_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple]) -> None:
+def test_hkl_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, ...]]
+) -> None:
     path = tmp_path_factory.mktemp("hkl") / "a.hkl"
     table = np.array(rows, float)
     scale = write_hkl(path, table[:, :3], table[:, 3], table[:, 4])
@@ -115,7 +118,7 @@ def test_hkl_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tup
     ],
 )
 def test_hkl_refuses_what_it_cannot_hold(
-    tmp_path: Path, hkl: list, intensity: list, sigma: list, says: str
+    tmp_path: Path, hkl: list[list[int]], intensity: list[float], sigma: list[float], says: str
 ) -> None:
     with pytest.raises(UserError, match=says):
         write_hkl(tmp_path / "a.hkl", hkl, intensity, sigma)
@@ -189,7 +192,7 @@ def _expanded(lines: list[str]) -> set[tuple[str, str]]:
         ({"formula": {"Qq": 1}}, "Qq"),
     ],
 )
-def test_instructions_refuse(changes: dict, says: str) -> None:
+def test_instructions_refuse(changes: dict[str, Any], says: str) -> None:
     values = {
         "title": "x", "cell": (7, 8, 9, 90, 90, 90), "cell_esd": (0,) * 6, "wavelength_A": 0.025,
         "space_group": "P n m a", "formula": {"Si": 1}, "formula_units": 4, **changes,
