@@ -129,11 +129,11 @@ def _by_crystal(specimen: Specimen, i: int, view: View, share: float, path_um: f
     notable = np.flatnonzero(found.mean * found.sigma > NOTABLE)
     strength = coherent_strength(
         hkl, phase.factor[found.row], found.s1, found.s2, found.when, notable, phase.factor_at,
-        wavelength, coherent,
+        wavelength, coherent, o.two_beam,
     )  # fmt: skip
     direct, part = beams_behind(
         hkl, wavelength**2 * strength * found.mean, found.s1, found.s2, found.sigma,
-        phase.factor_at, wavelength, 1e4 * path_um,
+        phase.factor_at, wavelength, 1e4 * path_um, coherent if o.two_beam else 0.0,
     )  # fmt: skip
     q0 = phase.q0[found.row]
     when = found.when[:, None]

@@ -7,10 +7,19 @@ Proc. R. Soc. A263, 217, 1961) gives a reflection at its Bragg position the stru
     F_g + i (lambda T / V) sum_g' F_g' F_(g-g') G(2 pi s_g' T),
     G(x) = (1 - cos x) / x^2 + i (1 - sin x / x) / x.
 
+That series knows no end of the direct beam. The two-beam solution does: integrated over the rocking
+curve, a reflection of a block has, over its kinematic intensity (M. Blackman, Proc. R. Soc. A173,
+68, 1939),
+
+    B(A) = 1/A integral from 0 to A of J_0(2 x) dx,    A = lambda |F_g| T / V = pi T / xi_g,
+
+1 for weak reflections, 1 / 2A for those whose extinction distance xi_g is far below T.
+
 *Between blocks* intensities add up, and the beams obey Darwin's transfer equations for all of
 them together,
 
-    dI_g / dt = sum_g' W_gg' (I_g' - I_g),    W_gg' = (lambda |F_(g-g')| / V)^2 Pbar(s_g - s_g'),
+    dI_g / dt = sum_g' W_gg' (I_g' - I_g),
+    W_gg' = (lambda |F_(g-g')| / V)^2 B_(g-g') Pbar(s_g - s_g'),
 
 t being the depth. (For two beams: W. H. Zachariasen, Theory of X-ray Diffraction in Crystals,
 1945, ch. IV.) A reflection of no structure factor fills up over pairs g', g - g' that are both
@@ -24,6 +33,7 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.special import itj0y0
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,14 +42,29 @@ Complexes = NDArray[np.complex128]
 # So many of the strongest beams, and the direct one, are sources of others.
 SOURCES = 32
 
+# B is looked up, linearly in A, to here; beyond it is 1 / 2A.
+LARGEST_A, STEP_A = 30.0, 0.02
+_A = np.arange(STEP_A, LARGEST_A + 2 * STEP_A, STEP_A)
+_B = np.concatenate([[1.0], itj0y0(2 * _A)[0] / (2 * _A)])
+
 # The series ends where all but this share of the electrons is accounted for.
 REST = 1e-7
 
 
 @njit(cache=True)
+def blackman(a: float) -> float:
+    """B(A); see the module."""
+    if a >= LARGEST_A:
+        return 0.5 / a
+    k = int(a / STEP_A)
+    part = a / STEP_A - k
+    return (1.0 - part) * _B[k] + part * _B[k + 1]
+
+
+@njit(cache=True)
 def _coherent(
     hkl: Ints, factor: Complexes, s1: Floats, s2: Floats, when: Floats, source: Ints, target: Ints,
-    factor_at: Complexes, wavelength_A: float, coherent_A: float,
+    factor_at: Complexes, wavelength_A: float, coherent_A: float, two_beam: bool,
 ) -> Floats:  # fmt: skip
     strength = factor.real**2 + factor.imag**2
     limit = np.array([n // 2 for n in factor_at.shape])
@@ -62,14 +87,18 @@ def _coherent(
         strength[g] = (factor[g].real + scale * real) ** 2 + (
             factor[g].imag + scale * imaginary
         ) ** 2
+        if two_beam:
+            strength[g] *= blackman(scale * math.sqrt(strength[g]))
     return strength
 
 
 def coherent_strength(
     hkl: Ints, factor: Complexes, s1: Floats, s2: Floats, when: Floats, target: Ints,
-    factor_at: Complexes, wavelength_A: float, coherent_A: float,
+    factor_at: Complexes, wavelength_A: float, coherent_A: float, two_beam: bool,
 ) -> Floats:  # fmt: skip
     """(n,) ``|F|^2 / V^2`` in Å^-4 with double scattering within a coherent block.
+
+    With `two_beam` times Blackman's B.
 
     `factor` (n,) is ``F / V``, and `when` (n,) the time in the exposure, 0 to 1, at which each
     reflection scatters: the excitation errors of the others are taken then. `target` (k,) are
@@ -79,7 +108,7 @@ def coherent_strength(
     weight = np.abs(factor) / (1 + np.abs(turn))
     source = np.sort(np.argsort(-weight, kind="stable")[:SOURCES])
     strength: Floats = _coherent(
-        hkl, factor, s1, s2, when, source, target, factor_at, wavelength_A, coherent_A
+        hkl, factor, s1, s2, when, source, target, factor_at, wavelength_A, coherent_A, two_beam
     )
     return strength
 
@@ -87,11 +116,12 @@ def coherent_strength(
 @njit(cache=True)
 def transfer_rates(
     hkl: Ints, s1: Floats, s2: Floats, sigma: Floats, source: Ints, factor_at: Complexes,
-    wavelength_A: float,
+    wavelength_A: float, block_A: float,
 ) -> Floats:  # fmt: skip
     """(sources, beams) W in 1/Å from each source to each beam; see the module.
 
     The exposure widens the Gaussian by the sweep of s_g - s_g', as if that were Gaussian.
+    `block_A` is the T of Blackman's B; 0: kinematic.
     """
     rates = np.zeros((len(source), len(hkl)))
     limit = np.array([n // 2 for n in factor_at.shape])
@@ -112,6 +142,8 @@ def transfer_rates(
             if x2 < 25.0:
                 mean = math.exp(-0.5 * x2) / math.sqrt(2.0 * math.pi * width2)
                 rates[j, g] = wavelength_A * wavelength_A * strength * mean
+                if block_A > 0.0:
+                    rates[j, g] *= blackman(wavelength_A * math.sqrt(strength) * block_A)
     return rates
 
 
@@ -161,7 +193,7 @@ def _spread(direct: Floats, source: Ints, rates: Floats, thickness_A: float) -> 
 
 def beams_behind(
     hkl: Ints, rate: Floats, s1: Floats, s2: Floats, sigma: Floats, factor_at: Complexes,
-    wavelength_A: float, thickness_A: float,
+    wavelength_A: float, thickness_A: float, block_A: float = 0.0,
 ) -> tuple[float, Floats]:  # fmt: skip
     """Shares of the electrons in the direct beam and in the reflections behind a crystal.
 
@@ -171,6 +203,7 @@ def beams_behind(
     rate : (n,) from the direct beam, 1/Å.
     s1, s2, sigma : (n,) excitation errors at both ends of the exposure, rocking widths, 1/Å.
     factor_at : ``F / V`` by index, see `specimen.Phase`.
+    block_A : see `transfer_rates`.
 
     Returns
     -------
@@ -180,6 +213,6 @@ def beams_behind(
         return 1.0, np.zeros(0)
     strongest = np.argsort(-rate, kind="stable")[:SOURCES]
     source = np.sort(strongest[rate[strongest] > 1e-3 * rate[strongest[0]]])
-    rates = transfer_rates(hkl, s1, s2, sigma, source, factor_at, wavelength_A)
+    rates = transfer_rates(hkl, s1, s2, sigma, source, factor_at, wavelength_A, block_A)
     shares = _spread(rate, source, rates, thickness_A)
     return float(shares[0]), shares[1:]

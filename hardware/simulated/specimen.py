@@ -49,6 +49,8 @@ class PhaseOptions(BaseModel):
     domain_A : the rocking curve is that of a plate of this thickness: what size, bending and
         the beam's convergence make of it together.
     coherent_A : length over which amplitudes add up; sets the interference of double scattering.
+    two_beam : whether strong reflections are weakened as the two-beam theory has it within that
+        length (Blackman).
     mosaicity_deg : rocking width that grows with \\|g\\|.
     tail : share of the rocking curve in its Lorentzian tails, the shape function's.
     mean_free_path_um : to any scattering that is not a reflection.
@@ -66,6 +68,7 @@ class PhaseOptions(BaseModel):
     elongation: float = Field(default=1.3, ge=1)
     domain_A: PositiveFloat = 230.0
     coherent_A: PositiveFloat = 800.0
+    two_beam: bool = True
     mosaicity_deg: NonNegativeFloat = 0.1
     tail: float = Field(default=0.1, ge=0, lt=1)
     mean_free_path_um: PositiveFloat = 0.2

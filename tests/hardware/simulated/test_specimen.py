@@ -11,7 +11,12 @@ from pydantic import ValidationError
 from ewaldflow.hardware.simulated.contrast import BEAM
 from ewaldflow.hardware.simulated.diffraction import scattered, share_of_beam, shares_out
 from ewaldflow.hardware.simulated.excitation import excited
-from ewaldflow.hardware.simulated.multiple_scattering import beams_behind, coherent_strength
+from ewaldflow.hardware.simulated.multiple_scattering import (
+    beams_behind,
+    blackman,
+    coherent_strength,
+    transfer_rates,
+)
 from ewaldflow.hardware.simulated.scatter import particles_of, scatter, specimen_of
 from ewaldflow.hardware.simulated.scene import Scene, expected_electrons
 from ewaldflow.hardware.simulated.specimen import (
@@ -182,9 +187,36 @@ def test_a_forbidden_reflection_fills_up_over_two_that_are_not() -> None:
     assert part[1] == pytest.approx(0.5 * (w * t) ** 2, rel=0.01)  # the second order of exp
     factor = np.array([0.01, 0.0], complex)
     strength = coherent_strength(
-        hkl, factor, zero, zero, zero, np.arange(2), table, wavelength, 100.0
+        hkl, factor, zero, zero, zero, np.arange(2), table, wavelength, 100.0, False
     )
     assert strength[1] == pytest.approx((wavelength * 100.0 * 0.01 * 0.01 * 0.5) ** 2)
+
+
+def test_two_beam_intensities_by_hand() -> None:
+    # J_0(2 x) = 1 - x^2 + x^4 / 4 - ..., so B = 1 - A^2 / 3 + A^4 / 20 - ...
+    assert blackman(0.0) == 1.0
+    assert blackman(0.3) == pytest.approx(1 - 0.03 + 0.000405, abs=5e-5)
+    assert blackman(200.0) == pytest.approx(1 / 400)
+    # the integral of J_0 to its first zero, 2.404826, is 1.470300 (Abramowitz & Stegun, table 11.1)
+    assert blackman(1.202413) == pytest.approx(1.470300 / 2.404826, abs=1e-4)
+
+
+def test_strong_reflections_of_a_block_are_weakened() -> None:
+    hkl, zero, wavelength, block = np.array([[1, 0, 0]]), np.zeros(1), 0.025, 800.0
+    table = np.zeros((3, 1, 1), complex)
+    for f in (1e-4, 0.05, 0.2):
+        factor = np.array([f], complex)
+        strength = coherent_strength(
+            hkl, factor, zero, zero, zero, np.arange(1), table, wavelength, block, True
+        )
+        assert strength[0] == pytest.approx(f**2 * blackman(wavelength * f * block))
+    two, table = np.array([[0, 0, 0], [1, 0, 0]]), np.full((3, 1, 1), 0.05, complex)
+    zeros, sigma = np.zeros(2), np.full(2, 1e-3)
+    rates = [
+        transfer_rates(two, zeros, zeros, sigma, np.arange(1), table, wavelength, t)[0, 1]
+        for t in (0.0, block)
+    ]
+    assert rates[1] / rates[0] == pytest.approx(blackman(1.0))
 
 
 def test_no_electron_is_made() -> None:
