@@ -51,6 +51,7 @@ class Zeolite:
 
     @property
     def known(self) -> tuple[Atom, ...]:
+        """The atoms that are there."""
         atoms = []
         for i, (element, x, y, z) in enumerate(self.framework.atoms):
             place = (z, y, x) if self.reversed_axes else (x, y, z)

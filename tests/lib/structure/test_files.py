@@ -46,7 +46,8 @@ def data_set(name: str, seed: int, n: int = 60, n_frames: int = 40) -> DataSet:
     m = len(hkl)
     return DataSet(
         name=name, cell=CELL, bravais="oC", hkl=hkl.astype(np.int32),
-        intensity=rng.normal(100, 80, m), sigma=rng.uniform(1, 5, m), frame=rng.uniform(0, n_frames - 1, m),
+        intensity=rng.normal(100, 80, m), sigma=rng.uniform(1, 5, m),
+        frame=rng.uniform(0, n_frames - 1, m),
         d_A=d_spacing_A(hkl, CELL),
         flags=np.where(rng.random(m) < 0.2, np.uint32(Flag.SATURATED), np.uint32(0)),
         wavelength_A=0.0250793, range_deg=20.0, n_frames=n_frames,
