@@ -192,7 +192,8 @@ def main() -> int:
             say(f"reducing {name}")
             judge(table, data_set_of(name, reduce_series(read_real(name, folder))))
     zeolites(table)
-    sweep(table, range(1, 2) if choices.quick else range(1, 5))
+    # the model was made on seeds below 100
+    sweep(table, range(101, 102) if choices.quick else range(101, 106))
     return table.show() if table.rows else skip("nothing was measured")
 
 
