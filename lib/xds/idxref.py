@@ -182,7 +182,7 @@ def _subtrees(lines: Lines) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-_ORIGIN = re.compile(r"^\s*(-?\d+)\s*(-?\d+)\s*(-?\d+)\s+((?:-?\d+\.\d|\*).*)$")
+_ORIGIN = re.compile(r"^\s*(-?\d{1,4})\s*(-?\d{1,4})\s*(-?\d{1,4})\s+((?:-?\d+\.\d|\*).*)$")
 
 
 def _index_origins(lines: Lines) -> tuple[IndexOrigin, ...]:

@@ -25,11 +25,13 @@ Vector = tuple[float, float, float]
 # The largest real log seen (INTEGRATE.LP of 3600 images) has 8 MB.
 MAX_BYTES = 512 * 1024**2
 
+MAX_LINE = 1000  # characters; a path may be long
+
 _BANNER = re.compile(
     r"\*{5}\s*([A-Z]+)\s*\*{5}\s*\(\s*VERSION\s+(.*?)(?:\s+BUILT=\s*(\d+))?\s*\)\s*(.*)"
 )
 # also "!!! ERROR IN REFINE !!! ..." and "!!! Warning !!!"
-_MESSAGE = re.compile(r"!{2,}\s*(ERROR|WARNING)([^!]*?)\s*!{2,}\s*(.*)", re.IGNORECASE)
+_MESSAGE = re.compile(r"!!\s{0,9}(ERROR|WARNING)([^!]*)!!+\s*(.*)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?|\*+|[Nn]a[Nn]|[-+]?[Ii]nf\w*")
 
 
@@ -125,8 +127,14 @@ class LogText:
     """
 
     def __init__(self, lines: list[str], offset: int = 0) -> None:
-        self.all, self.offset = lines, offset
-        self.problems: list[str] = []
+        self.offset = offset
+        # no program writes such lines; patterns would search them for ever
+        self.problems = [
+            f"line {offset + i}: {len(line)} characters, not read"
+            for i, line in enumerate(lines, 1)
+            if len(line) > MAX_LINE
+        ]
+        self.all = [line.rstrip() if len(line) <= MAX_LINE else "" for line in lines]
 
     def find(self, text: str, start: int = 0, stop: int | None = None) -> int | None:
         """Index of the first line that contains `text`, at or after `start`."""
@@ -196,15 +204,15 @@ def banners_of(lines: Sequence[str]) -> list[Banner]:
 def messages_of(lines: Sequence[str], offset: int = 0) -> Iterator[Message]:
     """Every ERROR and WARNING, in order; `offset` lines stand before the first."""
     for index, line in enumerate(lines):
-        found = _MESSAGE.search(line) if "!!" in line else None
+        found = _MESSAGE.search(line[:MAX_LINE]) if "!!" in line else None
         if not found:
             continue
         headline = " ".join(f"{found[2]} {found[3]}".split())
         words = [headline]
         for more in lines[index + 1 : index + 20]:
-            if not more.strip() or _MESSAGE.search(more) or set(more.strip()) <= set("*-"):
+            if not more.strip() or "!!" in more or set(more.strip()) <= set("*-"):
                 break
-            words.append(more)
+            words.append(more[:MAX_LINE])
         kind: Literal["ERROR", "WARNING"] = "ERROR" if found[1].upper() == "ERROR" else "WARNING"
         text = " ".join(" ".join(words).split())
         yield Message(kind, headline, text, offset + index + 1)
@@ -266,7 +274,7 @@ class Lines(LogText):
 
 def _closes(line: str, closing: str) -> bool:
     """An unended last line that is nevertheless whole enough: only its words matter."""
-    return closing in line or bool(_MESSAGE.search(line))
+    return closing in line or bool(_MESSAGE.search(line[:MAX_LINE]))
 
 
 def read_text(path: str | Path, what: str) -> str:

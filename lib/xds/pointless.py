@@ -16,6 +16,8 @@ from ..crystal.cell import Cell
 from ..errors import UserError
 from .log import LogText, cell_or_none, count, fixed, number, numbers, read_text
 
+_WIDTH = 200  # characters of a row; the tables are narrower
+
 
 @dataclass(frozen=True)
 class SymmetryElement:
@@ -241,7 +243,7 @@ def _elements(lines: LogText) -> list[SymmetryElement]:
     title = lines.find("Nelmt  Lklhd")
     found = []
     for i, line in lines.rows(title + 1, skip=1) if title is not None else ():
-        m = _ELEMENT.match(line)
+        m = _ELEMENT.match(line[:_WIDTH])
         if m is None:
             lines.not_understood(i, "symmetry element")
             continue
@@ -251,7 +253,7 @@ def _elements(lines: LogText) -> list[SymmetryElement]:
 
 
 _LAUE = re.compile(
-    r"^([>=\- ])\s*\d+\s+([A-Z]\s.*?)\s+(\*{0,3})\s*((?:\s*-?\d+\.\d+){9})\s*(\[.*\])\s*$"
+    r"^([>=\- ])\s*\d+\s+([A-Z]\s.*?)\s+(\*{0,3})((?:\s+-?\d+\.\d+){9})\s*(\[.*\])\s*$"
 )
 
 
@@ -259,7 +261,7 @@ def _laue_groups(lines: LogText) -> list[LaueGroupScore]:
     title = lines.find("Laue Group        Lklhd")
     found = []
     for i, line in lines.rows(title + 1, skip=1) if title is not None else ():
-        m = _LAUE.match(line)
+        m = _LAUE.match(line[:_WIDTH])
         values = numbers(m[4]) if m else []
         if m is None or len(values) != 9:
             lines.not_understood(i, "Laue group")
@@ -298,7 +300,7 @@ def _zones(lines: LogText) -> list[AbsenceZone]:
         for i, line in lines.rows(start + 1):
             if "Zones for Laue group" in line:
                 break
-            m = _ZONE.match(line)
+            m = _ZONE.match(line[:_WIDTH])
             if m is None:
                 lines.not_understood(i, "zone of absences")
                 continue
@@ -328,7 +330,7 @@ def _space_groups(lines: LogText) -> list[SpaceGroupScore]:
     found = []
     for i in range(title + 1, end or len(lines.all)) if title is not None else ():
         line = lines.all[i]
-        m = _GROUP.match(line)
+        m = _GROUP.match(line[:_WIDTH])
         if m:
             found.append(
                 SpaceGroupScore(

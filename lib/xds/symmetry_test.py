@@ -89,7 +89,7 @@ class Selected:
     divisor: int
 
 
-_CELL = r"((?:\s*(?:\d*\.\d|\*+)){6})"
+_CELL = r"((?:\s*(?:\d*\.\d|\*++)){6})"
 _GROUP = re.compile(
     rf"^\s*(\*?)\s*(\d{{1,3}}) {_CELL}\s+(\d+|\*+)\s+(-?\d*\.\d|\*+)\s+(\d+|\*+)\s+(\d+)"
     r"\s+([a-z][A-Z])\s*$"

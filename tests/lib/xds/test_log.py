@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ewaldflow.lib.errors import UserError
-from ewaldflow.lib.xds import log, read_idxref, read_xscale
+from ewaldflow.lib.xds import log, read_any, read_idxref, read_xscale
 
 CLOSING = " elapsed wall-clock time        0.7 sec\n"
 
@@ -134,3 +134,28 @@ def test_missing_files_and_folders_are_refused(tmp_path):
     for path in (tmp_path / "missing.LP", tmp_path, "a\0b"):
         with pytest.raises(UserError):
             read_idxref(path)
+
+
+def test_a_line_that_no_program_writes_is_told_and_not_searched(layout, written):
+    text = layout("IDXREF.LP").replace("     2           33\n", "*" * 500_000 + "\n")
+    read = read_idxref(written(text))
+    (problem,) = read.problems
+    assert problem == "line 28: 500000 characters, not read"
+    assert read.indexing.n_indexed == 222
+
+
+@pytest.mark.parametrize("filling", ["1.0", "9", "*", " ", "!", "* ", "1 ", "(", "-", "[", "1.0 "])
+def test_no_pattern_searches_for_ever(layout, written, layouts, filling):
+    # each line of each log made as long as may be: seconds, not centuries
+    for path in layouts:
+        if path.suffix not in (".LP", ".log"):
+            continue
+        lines = layout(path.name).splitlines(keepends=True)
+        for i in range(8, len(lines), 5):
+            if lines[i].strip():
+                head = lines[i].rstrip("\n")[: len(lines[i]) // 2]
+                lines[i] = head + (filling * 900)[: 900 - len(head)] + "x\n"
+        try:
+            read_any(written("".join(lines)))
+        except UserError:
+            continue
