@@ -26,9 +26,9 @@ from .laue import laue_evidence
 from .observations import MergedUnder, merged_under, pooled
 from .verdict import SURE, Absences, CentringEvidence, RankedGroup, SpaceGroupVerdict
 
-# Per cent of the structures in the Cambridge Structural Database, rounded; that of Pnma with
-# the inorganic ones, of which it has most (7.6 %, AFLOW Encyclopedia). Only used between groups
-# of the same absences, where little but the first figure matters.
+# About per cent of the structures in the Cambridge Structural Database; a rough order, of which
+# only 34 for P 21/c is from a table (AFLOW Encyclopedia). Pnma is raised, being the commonest of
+# inorganic structures (7.6 %, same place). Only used between groups of the same absences.
 _FREQUENCY = {
     14: 34.0, 2: 25.0, 15: 8.3, 19: 7.0, 4: 5.1, 61: 3.2, 62: 2.3, 33: 1.2, 9: 1.0, 1: 1.0,
     60: 0.8, 5: 0.8, 29: 0.7, 148: 0.6, 13: 0.6, 11: 0.5, 12: 0.5, 88: 0.4, 18: 0.4, 43: 0.4,
