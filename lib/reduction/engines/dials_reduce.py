@@ -17,7 +17,7 @@ from ...formats.write import frame_template
 from ...series import RotationSeries
 from ..config import ReductionConfig
 from ..survey import survey
-from .dials_result import indexed_part, read_dials, reversed_axis, settings_found
+from .dials_result import best_setting, indexed_part, read_dials, reversed_axis, settings_found
 from .frames import lit_frames
 from .outcome import frame_table, reduction_from
 from .programs import Ended, find_program, run_program
@@ -261,8 +261,10 @@ def _choose_lattice(
         tries.append(Try("refine Bravais settings", reason, ended.why or "no setting"))
         return f"{name}.expt", f"{name}.refl"
     known = [one for one in found if config.cell is not None and one.fits(config.cell)]
-    chosen = (known or [one for one in found if one.recommended] or [found[-1]])[0]
-    outcome = f"{chosen.bravais}, {chosen.angle_deg:.2f} degrees off the metric, {chosen.rmsd:.2f}"
+    chosen = known[0] if known else best_setting(found)
+    outcome = f"{chosen.bravais}, {chosen.angle_deg:.2f} degrees off the metric"
+    if chosen.correlations:
+        outcome += f", intensities correlate {min(chosen.correlations):.2f} or better"
     if config.cell is not None and not known:
         outcome += "; none has the known cell"
     tries.append(Try("refine Bravais settings", reason, outcome))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,26 @@ Floats = NDArray[np.float64]
 _MOST_MISSING = 0.01
 # Less of a rocking curve than this is PARTIAL.
 _WHOLE = 0.95
+# A rotation of the lattice must correlate intensities half as well as the best one does, which
+# tells something only if that is so good; and with fewer pairs nothing is told.
+_HALF, _TELLING_CC, _MIN_PAIRS = 0.5, 0.4, 10
 # The bounding box of a reflection reaches so many standard deviations to each side.
 _BOX_SIGMAS = 3.0
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of dials.refine_bravais_settings."""
+    """One row of dials.refine_bravais_settings.
+
+    Attributes
+    ----------
+    number : higher for higher symmetry.
+    bravais, cell : lattice type and conventional cell.
+    angle_deg, rmsd : misfit of the metric, and of the spots in mm.
+    recommended : by DIALS, which looks at the misfits.
+    correlations : of intensities under each rotation, where ten pairs or more tell it.
+    change_of_basis : from P1.
+    """
 
     number: int
     bravais: str
@@ -44,6 +58,7 @@ class Setting:
     angle_deg: float
     rmsd: float
     recommended: bool
+    correlations: tuple[float, ...]
     change_of_basis: str
 
     def fits(self, cell: Cell, edges: float = 0.05, angle_deg: float = 3.0) -> bool:
@@ -79,11 +94,32 @@ def settings_found(folder: Path) -> tuple[Setting, ...]:
     found = [
         Setting(
             int(number), row["bravais"], tuple(row["unit_cell"]), row["max_angular_difference"],
-            row["rmsd"], bool(row["recommended"]), row["cb_op"],
+            row["rmsd"], bool(row["recommended"]), _correlations(row), row["cb_op"],
         )
         for number, row in rows.items()
     ]  # fmt: skip
     return tuple(sorted(found, key=lambda one: -one.number))
+
+
+def best_setting(settings: Sequence[Setting]) -> Setting:
+    """The highest recommended lattice whose rotations the intensities do not contradict.
+
+    Each must reach half the correlation of the best of all rotations, as in `laue_verdict`; where
+    even that is poor, or none is known, the metric alone decides.
+    """
+    best = max((cc for one in settings for cc in one.correlations), default=0.0)
+    limit = _HALF * best if best > _TELLING_CC else -1.0
+    fit = [one for one in settings if one.recommended and min(one.correlations, default=1) >= limit]
+    return (fit or list(settings)[-1:])[0]
+
+
+def _correlations(row: dict[str, Any]) -> tuple[float, ...]:
+    # the first is the identity
+    values = row.get("correlation_coefficients", [])[1:]
+    pairs = row.get("cc_nrefs", [])[1:]
+    return tuple(
+        cc for cc, n in zip(values, pairs, strict=False) if cc is not None and n >= _MIN_PAIRS
+    )
 
 
 def reversed_axis(folder: Path) -> str:

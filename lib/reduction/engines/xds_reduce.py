@@ -221,9 +221,10 @@ def _facts(document: XdsDocument, series: RotationSeries, config: ReductionConfi
     def numbers(key: str, *otherwise: float) -> tuple[float, ...]:
         words = (document.value(key) or "").split()
         try:
-            return tuple(float(word) for word in words[: len(otherwise)]) or otherwise
+            values = tuple(float(word) for word in words[: len(otherwise)])
         except ValueError:  # XDS has said so by now
             return otherwise
+        return values if len(values) == len(otherwise) else otherwise
 
     seen = beam_seen(series)
     first, last = numbers("DATA_RANGE", 1, 1)

@@ -139,14 +139,14 @@ def fake_xds(tmp_path: Path, script: Script, reduction: Reduction, simulated: Si
         for number, (pattern, text) in enumerate((idxref or {"": idxref_lp(90, 100)}).items()):
             (folder / f"IDXREF.{number}").write_text(text)
             word = "elif" if number else "if"
-            choice.append(f"{word} grep -Eq '{pattern}' XDS.INP; then lp=IDXREF.{number}")
+            choice.append(f"{word} grep -aEq '{pattern}' XDS.INP; then lp=IDXREF.{number}")
         return script(
             "xds_par",
             f"""
 from={folder}
 cat $from/banner
 if [ ! -e XDS.INP ]; then echo ' !!! ERROR !!! CANNOT OPEN OR READ FILE XDS.INP'; exit 0; fi
-job=$(grep '^JOB=' XDS.INP | tail -1 | sed 's/JOB= *//')
+job=$(grep -a '^JOB=' XDS.INP | tail -1 | sed 's/JOB= *//; s/ *!.*//' | tr -d '\\r')
 echo $job >> jobs
 cp XDS.INP XDS.INP.$(wc -l < jobs)
 for step in $job; do

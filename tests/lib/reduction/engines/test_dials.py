@@ -17,6 +17,7 @@ from ewaldflow.lib.reduction.config import ReductionConfig
 from ewaldflow.lib.reduction.engines.dials import Dials
 from ewaldflow.lib.reduction.engines.dials_reduce import _turned, _write_frames
 from ewaldflow.lib.reduction.engines.dials_result import (
+    best_setting,
     indexed_part,
     read_dials,
     reversed_axis,
@@ -222,6 +223,31 @@ def test_bravais_settings_come_highest_first(tmp_path: Path) -> None:
     assert found[0].fits((18.2, 20.4, 7.55, 90, 90, 90))
     assert not found[0].fits((20.4, 18.2, 7.55, 90, 90, 90))
     assert settings_found(tmp_path / "none") == ()
+
+
+def test_a_lattice_that_intensities_contradict_is_not_taken(tmp_path: Path) -> None:
+    """As DIALS 3.12 had it on simulated ZSM-5, a 20.1, b 19.7 Å: it recommended tP."""
+    row = {
+        "unit_cell": [20, 20, 13, 90, 90, 90], "max_angular_difference": 1.1, "rmsd": 0.04,
+        "recommended": True, "cb_op": "a,b,c",
+    }  # fmt: skip
+    rows: dict[str, Any] = {
+        "9": row | {"bravais": "tP", "correlation_coefficients": [0.96, 0.0, 0.04, 0.88],
+                    "cc_nrefs": [2092, 243, 243, 678]},
+        "5": row | {"bravais": "oP", "correlation_coefficients": [0.96, 0.88, 0.81, 0.80],
+                    "cc_nrefs": [2092, 678, 936, 540]},
+        "1": row | {"bravais": "aP", "correlation_coefficients": [0.96], "cc_nrefs": [2092]},
+    }  # fmt: skip
+    path = tmp_path / "bravais_summary.json"
+    path.write_text(json.dumps(rows))
+    assert best_setting(settings_found(tmp_path)).bravais == "oP"
+    rows["9"]["cc_nrefs"] = [2092, 9, 9, 678]  # too few pairs to tell
+    path.write_text(json.dumps(rows))
+    assert best_setting(settings_found(tmp_path)).bravais == "tP"
+    for one in rows.values():
+        one["recommended"] = False
+    path.write_text(json.dumps(rows))
+    assert best_setting(settings_found(tmp_path)).bravais == "aP"
 
 
 def test_the_axis_is_reversed_in_a_copy(tmp_path: Path) -> None:

@@ -211,6 +211,22 @@ def test_a_size_of_spots_is_given_where_none_is_found(
     assert done.tries[-1].what == "INTEGRATE with a given size of spots"
 
 
+def test_a_users_own_input_is_run(
+    fake_xds: FakeXds, few: RotationSeries, scratch: Path, tmp_path: Path, make_idxref_lp: Lp
+) -> None:
+    mine = tmp_path / "XDS.INP"
+    mine.write_bytes(b"JOB= ALL ! M\xf6ller\r\nDATA_RANGE= 1\r\nNX= a\r\nSIGNAL_PIXEL= 4\r\n")
+    program = fake_xds({"": make_idxref_lp(20, 300)})
+    done = Xds(program, user_input=mine).reduce(few, ReductionConfig(), scratch)
+    assert len(done.tries) > 3  # odd values in it stop nothing of ours
+    told = (scratch / "XDS.INP").read_bytes()
+    assert told.startswith(
+        b"JOB= IDXREF ! M\xf6ller\r\nDATA_RANGE= 1\r\nNX= 516\r\nSIGNAL_PIXEL= 4"
+    )
+    assert done.reduction.notes[0] == f"XDS.INP is the user's own, {mine}"
+    assert mine.read_bytes().startswith(b"JOB= ALL")
+
+
 # --- what can go wrong --------------------------------------------------------------------
 
 
