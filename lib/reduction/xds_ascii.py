@@ -218,7 +218,7 @@ def read_xds_ascii(path: str | Path) -> XdsObservations:
 
     Raises
     ------
-    UserError : if the file cannot be read as one, or is merged.
+    UserError : if the file cannot be read as one, is merged, or its cell or space group cannot be.
     """
     do = "give the XDS_ASCII.HKL that CORRECT wrote"
     try:
@@ -230,6 +230,12 @@ def read_xds_ascii(path: str | Path) -> XdsObservations:
         raise UserError(path, found, "unmerged XDS_ASCII with XD, YD, ZD", do)
     sigma = np.asarray(file.sigma_array, float)
     a, b, c, alpha, beta, gamma = (float(v) for v in file.cell_constants)
+    if not (min(a, b, c) > 0 and all(0 < angle < 180 for angle in (alpha, beta, gamma))):
+        found = " ".join(f"{v:g}" for v in (a, b, c, alpha, beta, gamma))
+        raise UserError(f"{path}: UNIT_CELL_CONSTANTS", found, "a possible cell", do)
+    if not 1 <= file.spacegroup_number <= 230:
+        found = str(file.spacegroup_number)
+        raise UserError(f"{path}: SPACE_GROUP_NUMBER", found, "1 to 230", do)
     x, y, z = (float(v) for v in file.rotation_axis.tolist())
     return XdsObservations(
         hkl=np.asarray(file.miller_array, np.int32),

@@ -84,3 +84,16 @@ def test_half_a_data_set_is_refused(layout, written):
 def test_other_files_are_refused(written, data):
     with pytest.raises(UserError):
         read_hkl(written(data))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("15.000  90.000", " 0.000  90.000", "UNIT_CELL_CONSTANTS: found 10 12 0 90"),
+        ("15.000  90.000", "15.000 190.000", "UNIT_CELL_CONSTANTS"),
+        ("GROUP_NUMBER=   16", "GROUP_NUMBER=  316", "SPACE_GROUP_NUMBER: found 316"),
+    ],
+)
+def test_unmerged_reflections_need_a_possible_cell_and_group(layout, written, old, new, match):
+    with pytest.raises(UserError, match=match):
+        read_hkl(written(layout("XDS_ASCII.HKL").replace(old, new, 1)))
