@@ -27,7 +27,7 @@ from .pairwise import Pairwise
 MAX_RATIO = 0.85
 # Divisions of noise alone, to judge one; and by how many of their standard deviations it must
 # lie below them.
-N_NULL, MIN_SIGNIFICANCE = 20, 4.0
+N_NULL, MIN_SIGNIFICANCE = 20, 3.5
 # Scatter of z that no number of reflections removes: crystals of one phase differ.
 _Z_SCATTER = 0.1
 
@@ -87,6 +87,8 @@ def divide(
     )
     upper = np.triu(known, 1)
     excess = _excess_variance((part.z - model)[upper] ** 2, sd2[upper], len(members) + 1)
+    # few pairs fitted by as many qualities leave no scatter to be seen
+    excess = max(excess, _Z_SCATTER**2)
     expected = np.arctanh(np.clip(np.outer(q, q), 0, 0.999))
     null = []
     for _ in range(N_NULL):
