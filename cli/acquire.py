@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .output import acquisition_progress, console, outcome_table, table
-from .reduce import STORE, Store, prepare, shown
+from .reduce import STORE, Store, prepare, show_phases, shown
 
 Session = Annotated[
     str, typer.Argument(metavar="SESSION", help="Name in configs/sessions, or a YAML file.")
@@ -72,7 +72,8 @@ def demo(
 ) -> int:
     """Run a whole session on the simulated microscope: two zeolite phases, twelve crystals.
 
-    Calibration, survey of the grid, acquisition, conversion, reduction, report; a few minutes.
+    Calibration, survey of the grid, acquisition, conversion, reduction, merging, structures,
+    report; a few minutes.
     The same as `ewaldflow acquire twin-demo --calibrate`.
     """
     return acquire("twin-demo", store, calibrate=True, seed=seed)
@@ -93,6 +94,7 @@ def conclude(done: object, store: Path) -> int:
             for one in done.outcomes
         ]
         out.print(outcome_table(done.outcomes, links))
+        show_phases(done.phases, kept)
     taken = done.done.taken
     whole = sum(one.status == "taken" for one in taken)
     out.print(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from ..lib.instrument import SeriesOverrides
-    from ..lib.reduction.config import ReductionConfig
 
     Overrides = SeriesOverrides
 else:
@@ -134,8 +135,11 @@ def stated_overrides(**values: Any) -> SeriesOverrides:
         raise first_problem("command line", error) from None
 
 
-def reduction_config(path: Path | None, **values: Any) -> ReductionConfig:
-    """The engine's choices: those in a YAML file, then those on the command line.
+Config = TypeVar("Config", bound="BaseModel")
+
+
+def chosen(model: type[Config], path: Path | None, **values: Any) -> Config:
+    """Choices: those in a YAML file, then those on the command line.
 
     Raises
     ------
@@ -145,9 +149,8 @@ def reduction_config(path: Path | None, **values: Any) -> ReductionConfig:
 
     from ..lib.errors import UserError
     from ..lib.instrument import first_problem
-    from ..lib.reduction.config import ReductionConfig
 
-    chosen: dict[str, Any] = {}
+    stated: dict[str, Any] = {}
     if path is not None:
         import yaml
 
@@ -161,9 +164,9 @@ def reduction_config(path: Path | None, **values: Any) -> ReductionConfig:
             raise UserError(path, found, "plain YAML", "mend the file") from None
         if not isinstance(content, dict):
             raise UserError(path, type(content).__name__, "fields and values", "mend the file")
-        chosen |= content
-    chosen |= {k: v for k, v in values.items() if v is not None}
+        stated |= content
+    stated |= {k: v for k, v in values.items() if v is not None}
     try:
-        return ReductionConfig(**chosen)
+        return model(**stated)
     except ValidationError as error:
         raise first_problem(path or "command line", error) from None

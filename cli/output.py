@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ..lib.report.outcome import SeriesOutcome
+    from ..lib.report.outcome import PhaseOutcome, SeriesOutcome
 
 # The part of a series' time that each step takes, roughly: start and length.
 _STEPS = {
@@ -49,7 +49,13 @@ def outcome_table(outcomes: Sequence[SeriesOutcome], links: Sequence[str]) -> Ta
         *cells, remark = one.row().values()
         rows.append([*cells, remark if one.reason else link])
     *columns, _ = outcomes[0].row()
-    return table([*columns, "report"], rows, right=(3, 4, 5))
+    return table([*columns, "report"], rows, right=(4, 5, 6))
+
+
+def phase_table(phases: Sequence[PhaseOutcome], links: Sequence[str]) -> Table:
+    """One row a phase, with the path of its page or why there is none."""
+    rows = [[*one.row().values(), link] for one, link in zip(phases, links, strict=True)]
+    return table([*phases[0].row(), "report"], rows, right=(1, 4, 5, 6, 7))
 
 
 @contextmanager

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .output import console, outcome_table, progress
+from .output import console, outcome_table, phase_table, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..flows.reduce import Reduced
+    from ..lib.artefacts import ArtefactStore
+    from ..lib.report.outcome import PhaseOutcome
 
 _RUN = "How it is run"
 _REDUCE = "How it is reduced"
+_MERGE = "How it is merged"
 STORE = Path("runs")
 Store = Annotated[
     Path, typer.Option("--store", metavar="FOLDER", help="Where results go.", rich_help_panel=_RUN)
@@ -27,7 +32,10 @@ Store = Annotated[
 class Engine(StrEnum):
     """Programs that reduce a series."""
 
+    AUTO = "auto"
     BUILTIN = "builtin"
+    XDS = "xds"
+    DIALS = "dials"
 
 
 @options.states_series
@@ -45,8 +53,12 @@ def reduce(
     ] = "session",
     instrument: options.Instrument = None,
     engine: Annotated[
-        Engine, typer.Option(help="Program to reduce with.", rich_help_panel=_REDUCE)
-    ] = Engine.BUILTIN,
+        Engine | None,
+        typer.Option(
+            help="Program to reduce with; auto (the default) takes XDS if it is licensed and runs.",
+            rich_help_panel=_REDUCE,
+        ),
+    ] = None,
     cell: Annotated[
         tuple[float, float, float, float, float, float] | None,
         typer.Option(
@@ -61,10 +73,29 @@ def reduce(
         Path | None,
         typer.Option(metavar="FILE", help="All choices, as YAML.", rich_help_panel=_REDUCE),
     ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Composition, as in configs/samples: structures are solved then.",
+            rich_help_panel=_MERGE,
+        ),
+    ] = None,
+    merging: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="All choices of sorting and merging, as YAML.",
+            rich_help_panel=_MERGE,
+        ),
+    ] = None,
     *,
     overrides: options.Overrides,
 ) -> int:
     """Reduce rotation series: from frames to phases, merged intensities and reports.
+
+    Series are sorted into phases by their cells and intensities, and each phase is scaled,
+    merged, given a space group and, with `--sample`, solved.
 
     Give one folder per series, such as instamatic writes them, or a stack. What the headers,
     a `cRED_log.txt` or an `XDS.INP` beside the frames do not say must
@@ -79,7 +110,16 @@ def reduce(
     - `ewaldflow reduce garnet/ --instrument jeol2100-timepix516 --osc 0.12`
     - `ewaldflow reduce stack.mrc --voltage 200 --scale 0.0025 --axis 1 0 0 --osc 0.5`
     """
-    chosen = options.reduction_config(config, cell=cell, d_min_A=d_min)
+    from ..lib.merging.config import MergingConfig
+    from ..lib.reduction.config import ReductionConfig
+    from ..lib.sample import load_sample
+
+    chosen = options.chosen(
+        ReductionConfig, config, cell=cell, d_min_A=d_min,
+        engine=None if engine is None else engine.value,
+    )  # fmt: skip
+    how = options.chosen(MergingConfig, merging)
+    known = load_sample(sample) if sample else None
     if instrument is not None:
         from ..lib.instrument import load_instrument
 
@@ -89,7 +129,7 @@ def reduce(
     with progress(len(sources)):
         from ..flows.reduce import reduce as flow
 
-        done = flow(sources, store, instrument, overrides, chosen, n_workers, session)
+        done = flow(sources, store, instrument, overrides, chosen, n_workers, session, how, known)
     return _conclude(done, store)
 
 
@@ -120,9 +160,20 @@ def _conclude(done: Reduced, store: Path) -> int:
     ]
     out = console()
     out.print(outcome_table(done.outcomes, links))
+    show_phases(done.phases, kept)
     index = shown(kept.folder(done.session) / "files" / INDEX)
     out.print(f"\nall reports: {index}", soft_wrap=True)
     return 0 if not failed else 2 if len(failed) == len(done.outcomes) else 1
+
+
+def show_phases(phases: Sequence[PhaseOutcome], store: ArtefactStore) -> None:
+    """Print the table of phases, if there are any."""
+    from ..tasks.report import INDEX
+
+    if phases:
+        links = [shown(store.folder(p.page) / "files" / INDEX) if p.page else "" for p in phases]
+        console().print()
+        console().print(phase_table(phases, links))
 
 
 def shown(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""acquire: crystals are collected one after the other, each reduced while the next is collected."""
+"""acquire: crystals are collected and reduced one after the other, and merged at the end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from ..hardware.lab import open_lab
 from ..hardware.serialred.acquire import begin, crystals, refuse_impossible
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
+from ..lib.merging.config import MergingConfig
 from ..lib.reduction.config import ReductionConfig
-from ..lib.report.outcome import SeriesOutcome
+from ..lib.report.outcome import PhaseOutcome, SeriesOutcome
+from ..lib.sample import load_sample
 from ..lib.serialred.acquisition import Acquisition
 from ..lib.serialred.calibration import CalibrationSet
 from ..lib.serialred.session import SessionConfig
@@ -31,7 +33,7 @@ from ..tasks.acquire import (
 )
 from ..tasks.progress import tell
 from ..tasks.workers import workers
-from .reduce import one_series
+from .reduce import finish_session, one_series
 
 # They only wait for the workers.
 _THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=64))
@@ -47,12 +49,14 @@ class Acquired:
     acquisition : reference of the artefact; its page lists all series and why the rest was left.
     done : the same as data.
     outcomes : of the reduction of each series.
+    phases : of each phase, largest first.
     failure : one line, if something on the instrument ended the session; "" otherwise.
     """
 
     acquisition: str
     done: Acquisition
     outcomes: tuple[SeriesOutcome, ...]
+    phases: tuple[PhaseOutcome, ...]
     failure: str = ""
 
 
@@ -69,6 +73,7 @@ def acquire(
     calibrate_first: bool = False,
     config: ReductionConfig | None = None,
     n_workers: int = 1,
+    merging: MergingConfig | None = None,
 ) -> Acquired:
     """Run a SerialRED session.
 
@@ -82,6 +87,7 @@ def acquire(
     calibrate_first : measure them now instead.
     config : choices of the reduction engine.
     n_workers : processes that reduce series meanwhile.
+    merging : choices of sorting and merging.
 
     Raises
     ------
@@ -89,6 +95,7 @@ def acquire(
     """
     ArtefactStore(store).create()
     raw = _new_folder(store / "raw" / session.name)
+    sample = load_sample(session.sample) if session.sample else None
     lab = open_lab(session.instrument, **session.options)
     failure = ""
     running: list[PrefectFuture[SeriesOutcome]] = []
@@ -125,12 +132,15 @@ def acquire(
             raise
         tell("acquire", "finish reductions", 1.0)
         outcomes = tuple(one.result() for one in running)
+        outcomes, phases, found = finish_session(
+            outcomes, store, session.name, config, merging, sample, address
+        )
     assert calibration is not None  # or the session would not have begun
     done = hunt.acquisition()
     if failure:
         done = replace(done, ended=failure)
-    kept = keep_acquisition(done, session, outcomes, store, calibration)
-    return Acquired(kept, done, outcomes, failure)
+    kept = keep_acquisition(done, session, outcomes, store, calibration, phases, found)
+    return Acquired(kept, done, outcomes, phases, failure)
 
 
 def _new_folder(wanted: Path) -> Path:

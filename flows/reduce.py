@@ -1,10 +1,10 @@
-"""reduce: folders of frames become cells, integrated intensities and reports."""
+"""reduce: folders of frames become phases, merged intensities and reports."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -17,16 +17,28 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.instrument import SeriesOverrides
+from ..lib.merging.config import MergingConfig
 from ..lib.reduction.config import ReductionConfig
-from ..lib.report.outcome import SeriesOutcome, headline_from
+from ..lib.report.outcome import PhaseOutcome, SeriesOutcome, headline_from
+from ..lib.sample import Sample
 from ..tasks.convert import convert, series_names
+from ..tasks.merge import merge
+from ..tasks.phases import (
+    KnownCell,
+    compare_cells,
+    left_of,
+    members_of,
+    sort,
+    structures_of,
+)
 from ..tasks.progress import tell
 from ..tasks.reduce import reduce_series
-from ..tasks.report import report, summarise
+from ..tasks.report import made_from, report, report_phase, summarise
+from ..tasks.solve import solve
 from ..tasks.workers import workers
 
 # They only wait for the workers, whose number is what counts.
-_THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=32))
+_THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=64))
 _log = logging.getLogger(__name__)
 
 
@@ -37,10 +49,12 @@ class Reduced:
     Attributes
     ----------
     outcomes : of each source, in order.
+    phases : of each phase, largest first.
     session : reference of the artefact that lists them.
     """
 
     outcomes: tuple[SeriesOutcome, ...]
+    phases: tuple[PhaseOutcome, ...]
     session: str
 
 
@@ -58,8 +72,10 @@ def reduce(
     config: ReductionConfig | None = None,
     n_workers: int = 1,
     session: str = "session",
+    merging: MergingConfig | None = None,
+    sample: Sample | None = None,
 ) -> Reduced:
-    """Reduce rotation series, from files to reports.
+    """Reduce rotation series, from files to merged phases and reports.
 
     Parameters
     ----------
@@ -70,20 +86,24 @@ def reduce(
     config : choices of the reduction engine.
     n_workers : series to reduce at once.
     session : name for this set of series.
+    merging : choices of sorting and merging.
+    sample : composition, where known: phases are then solved as well.
     """
     ArtefactStore(store).create()
     names = series_names(sources)
     with workers(n_workers) as address:
-        each = [
-            (name, source, store, instrument, overrides, config, address)
-            for name, source in zip(names, sources, strict=True)
-        ]
-        if address is None:
-            outcomes = [one_series(*one) for one in each]
-        else:
-            running = [one_series.submit(*one) for one in each]
-            outcomes = [one.result() for one in running]
-    return Reduced(tuple(outcomes), summarise(outcomes, store, session))
+        outcomes = _each(
+            one_series,
+            [
+                (name, source, store, instrument, overrides, config, address)
+                for name, source in zip(names, sources, strict=True)
+            ],
+            address,
+        )
+        outcomes, phases, found = finish_session(
+            outcomes, store, session, config, merging, sample, address
+        )
+    return Reduced(outcomes, phases, summarise(outcomes, store, session, phases, found))
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
@@ -100,24 +120,162 @@ def one_series(
     began = datetime.now(UTC)
     try:
         series = convert(name, source, store, instrument, overrides, workers)
-        reduction = reduce_series(series, store, config, workers)
-        page = report(reduction, store, workers)
+        return _reported(str(source), reduce_series(series, store, config, workers), store,
+                         workers, began)  # fmt: skip
     except UserError as error:
         return SeriesOutcome(name, str(source), reason=str(error))
     except Exception as error:
-        _log.exception("%s: this is a fault of Ewaldflow, please report it", source)
-        found = f"unexpected {type(error).__name__}: {error}".splitlines()[0]
-        return SeriesOutcome(name, str(source), reason=found)
+        return SeriesOutcome(name, str(source), reason=_fault(str(source), error))
     finally:
         tell(name, "done", 1.0)
+
+
+def finish_session(
+    outcomes: Sequence[SeriesOutcome],
+    store: Path,
+    session: str,
+    config: ReductionConfig | None = None,
+    merging: MergingConfig | None = None,
+    sample: Sample | None = None,
+    workers: str | None = None,
+) -> tuple[tuple[SeriesOutcome, ...], tuple[PhaseOutcome, ...], str]:
+    """Sort reduced series into phases and merge each; for a flow to call.
+
+    Series that need it are reduced again with the cell of a phase.
+
+    Returns
+    -------
+    The outcomes with the phase of each series, or why it has none; the phases; and the reference
+    of the `phases` artefact, "" if no series was reduced.
+    """
+    merging = merging or MergingConfig()
+    reductions = {one.name: one.reduction for one in outcomes if one.reduction}
+    if not reductions:
+        return tuple(outcomes), (), ""
+    again: dict[str, dict[str, str]] = {}
+    if merging.rereduce:
+        wanted = compare_cells(reductions, store, merging, workers)
+        tries = [
+            (name, cell, reductions[name], store, config, workers)
+            for name, cells in wanted.items()
+            for cell in cells
+        ]
+        for (name, cell, *_), ref in zip(
+            tries, _each(with_known_cell, tries, workers), strict=True
+        ):
+            if ref:
+                again.setdefault(name, {})[cell.phase] = ref
+    found = sort(reductions, again, store, session, merging, workers)
+    used, left = members_of(found, store), left_of(found, store)
+    outcomes = [
+        _final(one, used.get(one.name), left.get(one.name, ""), store, workers) for one in outcomes
+    ]
+    reports = {one.name: one.report for one in outcomes if one.report}
+    phases = _each(
+        one_phase,
+        [
+            (name, found, store, merging, sample, reports, workers)
+            for name in structures_of(found, store)
+        ],
+        workers,
+    )
+    return tuple(outcomes), phases, found
+
+
+@task(task_run_name="{name} as {cell.phase}", cache_policy=NO_CACHE, persist_result=False)
+def with_known_cell(
+    name: str,
+    cell: KnownCell,
+    reduction: str,
+    store: Path,
+    config: ReductionConfig | None,
+    workers: str | None,
+) -> str:
+    """Reduce a series again with the cell of a phase; "" if that fails."""
+    kept = ArtefactStore(store)
+    chosen = (config or ReductionConfig()).model_copy(
+        update={"cell": cell.cell, "bravais": cell.bravais}
+    )
+    try:
+        series = made_from(kept, kept.get(reduction), "series").ref
+        return reduce_series(series, store, chosen, workers)
+    except Exception as error:  # the first reduction stands
+        _log.warning("%s, with the cell of %s: %s", name, cell.phase, error)
+        return ""
+    finally:
+        tell(name, "done", 1.0)
+
+
+@task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def one_phase(
+    name: str,
+    phases: str,
+    store: Path,
+    merging: MergingConfig,
+    sample: Sample | None,
+    reports: dict[str, str],
+    workers: str | None,
+) -> PhaseOutcome:
+    """Merge one phase, try to solve it, make its page; whatever goes wrong stays with it."""
+    try:
+        merged = merge(phases, name, store, merging, sample, workers)
+        solution, verdict = "", "not tried: no composition is known, name a sample"
+        if sample is not None:
+            try:
+                solution = solve(merged, store, sample, workers)
+                figures: dict[str, Any] = (
+                    ArtefactStore(store).get(solution).manifest.figures_of_merit
+                )
+                verdict = figures["verdict"]
+            except UserError as error:
+                verdict = f"not tried: {error}"
+        page = report_phase(merged, solution, verdict, reports, store, workers)
+    except UserError as error:
+        return PhaseOutcome(name, reason=str(error))
+    except Exception as error:
+        return PhaseOutcome(name, reason=_fault(name, error))
+    numbers: dict[str, Any] = ArtefactStore(store).get(merged).manifest.figures_of_merit
+    return PhaseOutcome(name, merged, solution, page, numbers, verdict)
+
+
+def _final(
+    one: SeriesOutcome, member: tuple[str, str] | None, left: str, store: Path, workers: str | None
+) -> SeriesOutcome:
+    """The outcome with its phase, and with the reduction that was used for it."""
+    if member is None:
+        return replace(one, left=left)
+    phase, reduction = member
+    if reduction != one.reduction:
+        one = _reported(one.source, reduction, store, workers, datetime.now(UTC))
+    return replace(one, phase=phase)
+
+
+def _reported(
+    source: str, reduction: str, store: Path, workers: str | None, began: datetime
+) -> SeriesOutcome:
+    """Report a reduction; its outcome."""
+    page = report(reduction, store, workers)
     kept = ArtefactStore(store)
     figures: dict[str, Any] = kept.get(reduction).manifest.figures_of_merit
     return SeriesOutcome(
         name=reduction.partition("/")[2].partition("@")[0],
-        source=str(source),
+        source=source,
         headline=headline_from(figures["headline"]),
         verdict=figures["verdict"],
         reduction=reduction,
         report=page,
         reused=kept.get(page).manifest.finished < began,
     )
+
+
+def _each(work: Any, arguments: Iterable[tuple[Any, ...]], workers: str | None) -> tuple[Any, ...]:
+    """A task for each tuple of arguments: one after the other here, or together on workers."""
+    if workers is None:
+        return tuple(work(*some) for some in arguments)
+    running = [work.submit(*some) for some in arguments]
+    return tuple(one.result() for one in running)
+
+
+def _fault(where: str, error: Exception) -> str:
+    _log.exception("%s: this is a fault of Ewaldflow, please report it", where)
+    return f"unexpected {type(error).__name__}: {error}".splitlines()[0]

@@ -16,12 +16,12 @@ from ..hardware.serialred.contrast import go_where_there_is_contrast
 from ..lib.artefacts import ArtefactStore, Input, Recipe
 from ..lib.errors import UserError
 from ..lib.formats.series_record import NAME as RECORD
-from ..lib.report.outcome import SeriesOutcome
+from ..lib.report.outcome import PhaseOutcome, SeriesOutcome
 from ..lib.serialred.acquisition import Acquisition, CrystalOutcome
 from ..lib.serialred.calibration import CalibrationSet, calibrations_from_dict, calibrations_to_dict
 from ..lib.serialred.session import SessionConfig
 from .progress import tell
-from .report import INDEX, PAGE
+from .report import INDEX, PAGE, below, cells_of
 from .running import TASK_OPTIONS, flow_run_id
 
 CALIBRATION = "deflector-calibration"
@@ -132,8 +132,19 @@ def keep_acquisition(
     outcomes: Sequence[SeriesOutcome],
     store: Path,
     calibration: str,
+    phases: Sequence[PhaseOutcome] = (),
+    sorted_into: str = "",
 ) -> str:
     """Keep what a session did, with its page.
+
+    Parameters
+    ----------
+    done, config : the session, and what was asked for.
+    outcomes : of the reduction of its series.
+    store : root of the artefact store.
+    calibration : reference of the calibrations that were used.
+    phases : what was merged.
+    sorted_into : reference of the `phases` artefact, "" if there is none.
 
     Returns
     -------
@@ -142,7 +153,9 @@ def keep_acquisition(
     create_table_artifact(
         [one.row() for one in outcomes], key="series", description=f"Series of {done.session}"
     )
-    return acquisition_artefact(done, config, outcomes, store, calibration, flow_run_id())
+    return acquisition_artefact(
+        done, config, outcomes, store, calibration, phases, sorted_into, flow_run_id()
+    )
 
 
 def acquisition_artefact(
@@ -151,17 +164,22 @@ def acquisition_artefact(
     outcomes: Sequence[SeriesOutcome],
     store: Path,
     calibration: str,
+    phases: Sequence[PhaseOutcome] = (),
+    sorted_into: str = "",
     flow_run: str | None = None,
 ) -> str:
     """What `keep_acquisition` does, without Prefect."""
-    from ..lib.report.acquisition_page import acquisition_page, phase_names
+    from ..lib.report.acquisition_page import acquisition_page
 
     kept = ArtefactStore(store)
     by_crystal = {Path(one.source).name: one for one in outcomes}
-    reports = {name: kept.get(one.report) for name, one in by_crystal.items() if one.report}
+    reports = [kept.get(one.report) for one in outcomes if one.report]
+    pages = [kept.get(one.page) for one in phases if one.page]
     inputs = [Input.from_file("record", Path(one.folder) / RECORD) for one in done.taken]
     inputs.append(Input.from_artefact("calibration", kept.get(calibration)))
-    inputs += [Input.from_artefact("report", one) for one in reports.values()]
+    inputs += [Input.from_artefact("report", one) for one in reports]
+    inputs += [Input.from_artefact("phase-report", one) for one in pages]
+    inputs += [Input.from_artefact("phases", kept.get(sorted_into))] if sorted_into else []
     recipe = Recipe(
         kind=ACQUISITION,
         name=done.session,
@@ -170,20 +188,13 @@ def acquisition_artefact(
     )
     if found := kept.find(recipe):
         return found.ref
-    cells = {
-        name: _cell(kept, one)
-        for name, one in by_crystal.items()
-        if one.headline and one.headline.n_lattices
-    }
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
         # The page lies in ROOT/acquisition/NAME/VERSION/files: four steps below the root.
-        links = {
-            name: f"../../../../{one.path.relative_to(kept.root).as_posix()}/files/{PAGE}"
-            for name, one in reports.items()
-        }
-        page = acquisition_page(
-            done, by_crystal, links, phase_names(cells), kept.running_code.version
-        )
+        up = "../../../.."
+        links = {one.ref: f"{up}/{below(kept, one)}/files/{PAGE}" for one in reports}
+        links |= {one.ref: f"{up}/{below(kept, one)}/files/{INDEX}" for one in pages}
+        cells = cells_of(kept, sorted_into) if sorted_into else None
+        page = acquisition_page(done, by_crystal, phases, cells, links, kept.running_code.version)
         (draft.files / INDEX).write_text(page, encoding="utf-8")
         (draft.files / "acquisition.yaml").write_text(
             yaml.safe_dump(done.as_dict(), sort_keys=False), encoding="utf-8"
@@ -192,13 +203,8 @@ def acquisition_artefact(
             "views": len(done.views),
             "particles": len(done.crystals),
             "series": len(done.taken),
+            "phases": {one.name: one.figures.get("series", 0) for one in phases},
             "whole_range": sum(one.status == "taken" for one in done.crystals),
             "ended": done.ended,
         }
         return draft.publish().ref
-
-
-def _cell(store: ArtefactStore, outcome: SeriesOutcome) -> Sequence[float]:
-    from ..lib.reduction.storage import read_reduction
-
-    return tuple(read_reduction(store.get(outcome.reduction).arrays).lattices[0].cell)

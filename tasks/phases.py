@@ -158,3 +158,16 @@ def left_of(ref: str, store: Path) -> dict[str, str]:
     """Series that are in no structure of a `phases` artefact, and why."""
     figures: dict[str, Any] = ArtefactStore(store).get(ref).manifest.figures_of_merit
     return dict(figures["left"])
+
+
+def members_of(ref: str, store: Path) -> dict[str, tuple[str, str]]:
+    """By name of the series, its structure in a `phases` artefact and the reduction used."""
+    from ..lib.artefacts.records import read_record
+    from ..lib.phases.sorting import SortedSession
+
+    session = read_record(ArtefactStore(store).get(ref).arrays, SortedSession)
+    return {
+        member.name: (structure.name, member.source)
+        for structure in session.structures
+        for member in structure.members
+    }

@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from ewaldflow.cli import main
-from ewaldflow.cli.options import reduction_config, stated_overrides
+from ewaldflow.cli.options import chosen, stated_overrides
 from ewaldflow.lib import instrument
 from ewaldflow.lib.artefacts import ArtefactStore, Recipe
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.formats import read_series, write_series
+from ewaldflow.lib.reduction.config import ReductionConfig
 from ewaldflow.lib.series import RotationSeries
 from ewaldflow.lib.series.storage import pixel_digest
 from ewaldflow.lib.simulation.truth import Truth
@@ -199,7 +200,7 @@ def test_options_become_overrides_and_nothing_else_is_set() -> None:
 def test_command_line_wins_over_the_configuration_file(tmp_path: Path) -> None:
     path = tmp_path / "engine.yaml"
     path.write_text("d_min_A: 0.9\nmax_lattices: 1\n")
-    config = reduction_config(path, d_min_A=1.1, cell=None)
+    config = chosen(ReductionConfig, path, d_min_A=1.1, cell=None)
     assert (config.d_min_A, config.max_lattices) == (1.1, 1)
 
 
@@ -217,6 +218,6 @@ def test_a_bad_configuration_file_is_named(text: str, words: str, tmp_path: Path
     path = tmp_path / "engine.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=words) as error:
-        reduction_config(path)
+        chosen(ReductionConfig, path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)

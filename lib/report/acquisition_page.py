@@ -9,10 +9,12 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
+from ..phases.phases import Phases
 from ..serialred.acquisition import STATUS, Acquisition, CrystalOutcome, Status
 from . import html
 from .html import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, Safe
-from .outcome import SeriesOutcome
+from .outcome import PhaseOutcome, SeriesOutcome
+from .session_page import cells_section, phases_table
 
 COLOURS: dict[Status, str] = {
     "taken": GREEN,
@@ -36,8 +38,9 @@ MARKERS: dict[Status, str] = {
 def acquisition_page(
     done: Acquisition,
     outcomes: Mapping[str, SeriesOutcome],
+    phases: Sequence[PhaseOutcome],
+    cells: Phases | None,
     links: Mapping[str, str],
-    phases: Mapping[str, str],
     version: str,
 ) -> str:
     """The page as HTML text.
@@ -46,8 +49,9 @@ def acquisition_page(
     ----------
     done : the session.
     outcomes : what the reduction made of each series, by its name.
-    links : where each series' report lies, relative to the page, by its name.
-    phases : for people, the cell or phase by the name of a series.
+    phases : what was merged of them.
+    cells : how the cells were sorted; None if there were none.
+    links : where each report lies, relative to the page, by its reference.
     version : of the code.
     """
     counts = Counter(one.status for one in done.crystals)
@@ -58,9 +62,18 @@ def acquisition_page(
         "Series": len(done.taken),
         "Whole range": counts["taken"],
         "Indexed": len(reduced),
+        "Phases": len(phases),
         "Instrument time": _hours(done.duration_s),
     }
-    headings = {"map": "The grid", "series": "Series", "ranges": "Ranges", "rest": "Not taken"}
+    headings = {"phases": "Phases"} if phases else {}
+    headings |= {"map": "The grid", "series": "Series", "ranges": "Ranges", "rest": "Not taken"}
+    headings |= {"cells": "Cells"} if cells and cells.records else {}
+    merged = html.section("phases", "Phases", phases_table(phases, links)) if phases else Safe("")
+    sorted_cells = (
+        html.section("cells", "Cells", cells_section(cells))
+        if (cells and cells.records)
+        else Safe("")
+    )
     return html.page(
         title=done.session,
         over=f"Acquisition on {done.instrument}",
@@ -68,6 +81,7 @@ def acquisition_page(
         body=[
             html.facts(large),
             html.contents(headings),
+            merged,
             html.section(
                 "map",
                 "The grid",
@@ -78,7 +92,7 @@ def acquisition_page(
                     + " ".join(f"{s}: {text}." for s, text in STATUS.items() if counts[s]),
                 ),
             ),
-            html.section("series", "Series", _series(done, outcomes, links, phases)),
+            html.section("series", "Series", _series(done, outcomes, links)),
             html.section(
                 "ranges",
                 "Ranges",
@@ -89,6 +103,7 @@ def acquisition_page(
                 ),
             ),
             html.section("rest", "Not taken", _rest(done)),
+            sorted_cells,
         ],
         footer=f"Made by Ewaldflow {version}. This page needs no network.",
     )
@@ -152,7 +167,6 @@ def _series(
     done: Acquisition,
     outcomes: Mapping[str, SeriesOutcome],
     links: Mapping[str, str],
-    phases: Mapping[str, str],
 ) -> Safe:
     if not done.taken:
         return html.paragraph("No series was taken.", warn=True)
@@ -160,12 +174,12 @@ def _series(
     for one in done.taken:
         outcome = outcomes.get(one.name)
         head = outcome.headline if outcome else None
-        link = links.get(one.name, "")
+        link = links.get(outcome.report, "") if outcome else ""
         name = html.escape(one.name)
         rows.append(
             [
                 Safe(f'<a href="{html.escape(link)}">{name}</a>') if link else name,
-                phases.get(one.name, ""),
+                outcome.phase if outcome else "",
                 f"{one.range_deg:.1f}",
                 one.n_frames,
                 "" if one.quality is None else f"{one.quality:.2f}",
@@ -174,7 +188,7 @@ def _series(
                 head.lattice if head else "",
                 head.cell if head else "",
                 f"{head.indexed_percent:.0f}" if head and head.n_lattices else "",
-                (outcome.reason if outcome else "") or one.reason,
+                ((outcome.reason or outcome.left) if outcome else "") or one.reason,
             ]
         )
     dose = "dose / e Å⁻²" if done.taken[0].dose_e_per_A2 is not None else "beam / s"
@@ -218,23 +232,3 @@ def _kind(one: CrystalOutcome) -> str:
 
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
-
-
-def phase_names(cells: Mapping[str, Sequence[float]]) -> dict[str, str]:
-    """Series grouped by similar cells: "A", "B", ... in the order of their number."""
-    groups: list[tuple[Sequence[float], list[str]]] = []
-    for name, cell in cells.items():
-        for reference, members in groups:
-            if np.allclose(cell[:3], reference[:3], rtol=0.02) and np.allclose(
-                cell[3:], reference[3:], atol=1.5
-            ):
-                members.append(name)
-                break
-        else:
-            groups.append((cell, [name]))
-    groups.sort(key=lambda group: -len(group[1]))
-    return {
-        name: chr(ord("A") + k) if k < 26 else f"#{k + 1}"
-        for k, (_, members) in enumerate(groups)
-        for name in members
-    }

@@ -92,7 +92,7 @@ class PhaseOutcome:
         if self.reason:
             cells = [self.name, "failed", "", "", "", "", "", "", self.reason]
         else:
-            f = {k: math.nan if v is None else v for k, v in self.figures.items()}
+            f: dict[str, Any] = {k: math.nan if v is None else v for k, v in self.figures.items()}
             cells = [
                 self.name,
                 str(f["series"]),

@@ -113,6 +113,7 @@ class SessionConfig(_Strict):
     finding, selection : what a particle is, and a suitable one.
     views_per_block : the best crystals of so many views are taken before looking further.
     approach_um : way on which x and y arrive from below, against their play; 0: directly.
+    sample : what is looked at, as in configs/samples, or a YAML file; None if not known.
     dose_rate_e_per_A2_s : of the small beam, for the record; None if not known.
     options : of the simulated instrument, such as its seed.
     """
@@ -129,6 +130,7 @@ class SessionConfig(_Strict):
     stop: Stop = Stop()
     views_per_block: PositiveInt = 9
     approach_um: NonNegativeFloat = 3.0
+    sample: str | None = None
     dose_rate_e_per_A2_s: PositiveFloat | None = None
     options: dict[str, object] = Field(default_factory=dict)
 

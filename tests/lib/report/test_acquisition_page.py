@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ewaldflow.lib.report.acquisition_page import acquisition_page, phase_names
+from ewaldflow.lib.report.acquisition_page import acquisition_page
 from ewaldflow.lib.report.outcome import SeriesOutcome
 from ewaldflow.lib.serialred.acquisition import Acquisition, CrystalOutcome, ViewRecord
 
@@ -23,8 +23,8 @@ DONE = Acquisition(
 
 
 def page(done: Acquisition = DONE, **outcomes: SeriesOutcome) -> str:
-    links = {name: f"../{name}.html" for name, one in outcomes.items() if one.report}
-    return acquisition_page(done, outcomes, links, {"crystal-0001": "A"}, "0.1")
+    links = {one.report: f"../{name}.html" for name, one in outcomes.items() if one.report}
+    return acquisition_page(done, outcomes, (), None, links, "0.1")
 
 
 def test_plain_and_back() -> None:
@@ -61,9 +61,3 @@ def test_a_session_without_anything() -> None:
     assert "No series was taken." in text
     assert "1 min" in text
 
-
-def test_phases_are_told_by_cell_the_most_frequent_first() -> None:
-    mfi, mor = (13.14, 19.74, 20.09, 90, 90, 90), (18.26, 20.53, 7.54, 90, 90, 90)
-    near = (13.2, 19.7, 20.0, 90.5, 90, 90)
-    assert phase_names({"a": mor, "b": mfi, "c": near}) == {"a": "B", "b": "A", "c": "A"}
-    assert phase_names({}) == {}
