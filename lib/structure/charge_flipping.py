@@ -10,7 +10,7 @@ Oszlanyi & Suto (2008), Acta Cryst. A64, 123; Palatinus & Chapuis (2007), J. App
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gemmi
@@ -26,7 +26,7 @@ from .scattering import electron_factor
 from .solution import Atom, ChargeFlipping, Solution, Verdict
 
 # R of unrefined atoms: below the first they are a structure, above the second none.
-GOOD_R1, POOR_R1 = 0.35, 0.45
+GOOD_R1, POOR_R1 = 0.30, 0.45
 # The last peak of the composition stands above the next by this, if nothing is missing; by the
 # second, no doubt is left, and real data (multiple scattering) may fit worse.
 CLEAR_GAP, GREAT_GAP = 1.5, 3.0
@@ -107,6 +107,37 @@ def charge_flip(
         n_converged=len({one.seed for one in solutions}),
         seconds=time.monotonic() - began,
     )
+
+
+def charge_flip_in(
+    merged: MergedReflections,
+    contents: Mapping[str, float],
+    space_groups: Sequence[str],
+    *,
+    d_min_A: float | None = None,
+    n_attempts: int = 24,
+    time_limit_s: float = 60.0,
+    seed: int = 1,
+) -> ChargeFlipping:
+    """Try space groups in their order, up to the first that is solved; the best of those tried.
+
+    Parameters
+    ----------
+    space_groups : most likely first, in the setting of the reflections. Put a group before its
+        subgroups, in which its structures are solved as well.
+    time_limit_s : wall time for each; the others as for `charge_flip`, as are the errors.
+    """
+    tried = []
+    for name in space_groups or (merged.space_group,):
+        tried.append(
+            charge_flip(
+                merged, contents, space_group=name, d_min_A=d_min_A, n_attempts=n_attempts,
+                time_limit_s=time_limit_s, seed=seed,
+            )
+        )  # fmt: skip
+        if tried[-1].verdict == "solved":
+            return tried[-1]
+    return min(tried, key=lambda one: one.best.r1 if one.best else np.inf)
 
 
 def judge(solutions: tuple[Solution, ...], n_attempts: int) -> tuple[Verdict, tuple[str, ...]]:

@@ -18,7 +18,12 @@ from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.merging.merged_reflections import MergedReflections
 from ewaldflow.lib.structure import cctbx_process
 from ewaldflow.lib.structure.cctbx_process import cctbx_installed, run_job
-from ewaldflow.lib.structure.charge_flipping import charge_flip, compare_with, judge
+from ewaldflow.lib.structure.charge_flipping import (
+    charge_flip,
+    charge_flip_in,
+    compare_with,
+    judge,
+)
 from ewaldflow.lib.structure.refinement import refine, refine_solution
 from ewaldflow.lib.structure.solution import Atom, ChargeFlipping, Solution
 
@@ -67,6 +72,17 @@ def test_the_solution_refines(solved: ChargeFlipping, mordenite: MergedReflectio
     # what the structure was made with
     assert u["Si"] == pytest.approx(0.015, abs=0.002)
     assert u["O"] == pytest.approx(0.03, abs=0.003)
+
+
+@needs_cctbx
+def test_of_several_groups_the_one_that_solves_is_kept(mordenite: MergedReflections) -> None:
+    # in C m m m, without the glide plane, atoms come to R 0.35
+    result = charge_flip_in(
+        mordenite, CONTENTS, ("C m m m", "C m c m"), n_attempts=4, time_limit_s=30
+    )
+    assert result.verdict == "solved"
+    assert result.best is not None
+    assert result.best.space_group == "C m c m"
 
 
 @needs_cctbx
@@ -157,6 +173,7 @@ def _solution(**changes: object) -> Solution:
         ({}, "uncertain"),  # it fits, but nothing confirms it
         ({"agrees_with": (2,)}, "solved"),
         ({"peak_gap": 4.0}, "solved"),
+        ({"r1": 0.34, "agrees_with": (2,)}, "uncertain"),
         ({"r1": 0.40}, "uncertain"),
         ({"r1": 0.40, "peak_gap": 5.0, "agrees_with": (2,)}, "solved"),
         ({"r1": 0.40, "peak_gap": 1.0, "agrees_with": (2,)}, "uncertain"),
