@@ -18,7 +18,7 @@ from ewaldflow.hardware.serialred.rotation import RotationRecord, collect_rotati
 from ewaldflow.hardware.simulated.twin import Twin, TwinOptions, open_twin
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.instrument import load_instrument
-from ewaldflow.lib.serialred.alignment import bridged, pattern_centre
+from ewaldflow.lib.serialred.alignment import pattern_centres
 from ewaldflow.lib.serialred.calibration import CalibrationSet
 from ewaldflow.lib.serialred.darkness import flat_of
 from ewaldflow.lib.serialred.settings import RotationSettings
@@ -53,8 +53,8 @@ class Watch:
     off: list[float] = field(default_factory=list)
     places_um: list[Floats] = field(default_factory=list)
     patterns: list[Floats] = field(default_factory=list)
-    measured: list[Floats] = field(default_factory=list)
-    expected_px: Floats | None = None
+    frames: list[NDArray[Any]] = field(default_factory=list)
+    measured: Floats | None = None
     images: list[NDArray[Any]] = field(default_factory=list)
     flats: list[NDArray[Any]] = field(default_factory=list)
 
@@ -62,10 +62,7 @@ class Watch:
         """A diffraction frame."""
         view = self._seen(exposure)
         self.patterns.append(view.pattern_px)
-        at = pattern_centre(exposure.counts, self.expected_px)
-        if self.expected_px is None:
-            self.expected_px = at
-        self.measured.append(np.full(2, np.nan) if at is None else at)
+        self.frames.append(exposure.counts)
 
     def tracking(self, number: int, exposure: Exposure, start: float, end: float) -> None:
         """A defocused image."""
@@ -125,7 +122,7 @@ class Series:
         """Pattern: r.m.s. and largest distance from its mean; r.m.s. left by alignment."""
         at = np.array(self.watch.patterns)
         off = np.linalg.norm(at - at.mean(axis=0), axis=1)
-        left = bridged(np.array(self.watch.measured)).centres_px - at
+        left = self.watch.measured - at
         left = left - left.mean(axis=0)
         return (
             float(np.sqrt(np.mean(off**2))),
@@ -193,6 +190,9 @@ def collect(
     record = collect_rotation(
         twin.microscope, twin.camera, twin.clock, settings, calibrations, watch, valid=valid
     )
+    if watch.frames:
+        watch.measured = pattern_centres(watch.frames).centres_px
+        watch.frames.clear()
     return Series(record, watch)
 
 

@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 # A displacement of the pattern below the first is noise, beyond the second a reflection taken for
 # the beam: neither is followed.
 STILL_PX, BLUNDER_PX = 0.4, 3.0
+# Where it is to stay is the median of so many frames, for one may show a reflection there.
+FIRST_PATTERNS = 5
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class BeamFollower:
         self.um_per_px = self.um_per_unit @ np.linalg.inv(defocused[0].px_per_unit)
         self.found = {name: microscope.deflectors[name].get() for name in names}
         self.descan: Descan | None = None
+        self._first_patterns: list[Floats] = []
         if pair:
             self.descan = Descan(
                 DescanSolve.from_calibrations(calibrations, pair),
@@ -130,8 +133,13 @@ class BeamFollower:
         """Feedback of the focused condition."""
         if self.descan is None:
             return
+        if self.descan.pattern_px is None:
+            self._first_patterns.append(at_px)
+            if len(self._first_patterns) == FIRST_PATTERNS:
+                self.descan, _ = self.descan.pattern_seen(np.median(self._first_patterns, axis=0))
+            return
         descan, off = self.descan.pattern_seen(at_px)
-        if self.descan.pattern_px is None or STILL_PX < np.hypot(*off) < BLUNDER_PX:
+        if STILL_PX < np.hypot(*off) < BLUNDER_PX:
             self.descan = descan
             self._set_pair()
 
