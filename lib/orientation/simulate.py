@@ -26,7 +26,7 @@ FINEST_D_A = 0.625  # of the thesis' tables
 WEAKEST = 1e-4  # reflections below this part of the largest |F|^2 are as good as absent
 SUBSTEP_DEG = 0.01
 WAVELENGTH_A = 0.02508  # 200 kV
-LISTED_PER_A = 0.004  # spots so close to the sphere reproduce most of the thesis' tables
+LISTED_PER_A = 0.005  # spots so close to the sphere reproduce most of the tables of the thesis
 DETECTED = 3.0  # standard deviations above which a spot has a place
 
 # Random streams, so that one part of a simulation does not change with another.
@@ -79,7 +79,7 @@ class Diffraction:
 
     d_min_A: float = FINEST_D_A
     curve: Literal["gaussian", "sinc2"] = "gaussian"
-    sigma_s_per_A: float = 0.0015
+    sigma_s_per_A: float = 0.002
     mosaic_deg: float = 0.03
     thickness_A: float = 400.0
     asymmetry: float = 0.0
@@ -88,7 +88,7 @@ class Diffraction:
     median_peak: float = 100.0
     background: float = 30.0
     noise: bool = True
-    window_per_A: float = 0.006
+    window_per_A: float = 0.007
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def _move(
     rotation: Rotation, geometry: Geometry, turned: Floats, rng: np.random.Generator
 ) -> _Motion:
     n = round(rotation.range_deg / rotation.step_deg) + 1
-    angle: Floats = (np.arange(n) - (n - 1) / 2) * rotation.step_deg
+    angle = (np.arange(n, dtype=np.float64) - (n - 1) / 2) * rotation.step_deg
     phase = 2 * np.pi * angle / rotation.sinusoid_period_deg + rng.uniform(0, 2 * np.pi, (2, 1))
     white = rng.normal(size=(n, 3))
     small = white[:, :2] * rotation.jitter_deg + rotation.sinusoid_deg * np.sin(phase).T
