@@ -9,7 +9,7 @@ from ..merging.merge_phase import MergedPhase
 from ..merging.shell_statistics import MergingShell
 from ..structure.solution import ChargeFlipping
 from . import html
-from .cluster_figures import correlation_matrix, dendrogram
+from .cluster_figures import correlation_matrix, delta_cc_half, dendrogram
 from .html import Safe
 from .merge_figures import coverage_stereogram, quality_by_resolution
 from .notation import cell_text, rounded
@@ -19,7 +19,8 @@ _SHELL_COLUMNS = (
     "d / Å", "observed", "unique", "possible", "complete / %", "multiplicity", "I/σ", "R_merge",
     "R_meas", "R_pim", "CC1/2", "pairs", "χ²",
 )  # fmt: skip
-_GROUPS_SHOWN = 12
+_GROUPS_SHOWN = 8
+_LEAST_PROBABLE = 0.001
 
 
 def phase_page(
@@ -144,21 +145,21 @@ def _symmetry(merged: MergedPhase) -> Safe:
         caption="Reflections that screw axes and glide planes extinguish, beside those of the same "
         "row or plane that they leave. Multiple scattering fills absences.",
     )  # fmt: skip
+    shown = [g for g in v.ranked if g.probability > _LEAST_PROBABLE][:_GROUPS_SHOWN]
     ranked = html.table(
-        ["Space group", "No.", "probability", "of its absences", "tied with", "why"],
+        ["Space group", "No.", "probability", "of its absences", "tied with"],
         [
             [g.symbol, g.number, rounded(g.probability, 3), rounded(g.absence_probability, 3),
-             ", ".join(g.tied_with), "; ".join(g.reasons)]
-            for g in v.ranked[:_GROUPS_SHOWN]
+             ", ".join(g.tied_with)]
+            for g in shown
         ],
         numeric=(1, 2, 3),
-        row_classes=[
-            "chosen" if g.symbol == merged.merged.space_group else ""
-            for g in v.ranked[:_GROUPS_SHOWN]
-        ],
-        caption=f"The {min(_GROUPS_SHOWN, len(v.ranked))} most probable of {len(v.ranked)}.",
+        row_classes=["chosen" if g.symbol == merged.merged.space_group else "" for g in shown],
+        caption=f"Those of {len(v.ranked)} space groups with a probability above "
+        f"{_LEAST_PROBABLE:g}; the one that was merged in is marked.",
     )  # fmt: skip
-    return Safe(html.paragraph(v.reason) + ranked + rotations + absences)
+    why = "".join(html.details(f"Why {g.symbol}", html.bullets(g.reasons)) for g in shown)
+    return Safe(html.paragraph(v.reason) + ranked + why + rotations + absences)
 
 
 def _structure(flipped: ChargeFlipping | None, why_not: str) -> Safe:
@@ -234,7 +235,11 @@ def _agreement(merged: MergedPhase) -> Safe:
             "tree of series by the correlation of their intensities",
             f"Distance √(1 − CC²), {merged.clusters.method} linkage. {merged.clusters.why}",
         )
-        + html.paragraph(merged.rejection.why)
+        + html.figure(
+            delta_cc_half(merged.rejection.cycles[0]),
+            "what each series does to CC1/2",
+            f"CC1/2 with each series less that without it. {merged.rejection.why}.",
+        )
     )
 
 
