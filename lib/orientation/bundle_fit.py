@@ -1,0 +1,380 @@
+"""Stage B: all rocking curves of a scan at once, with two small rotations for every frame.
+
+``minimise  sum rho([I - k_f A_h W(s_hf)]^2 / v) + sum_f eps_f^T Lambda eps_f + sum_f (ln k_f)^2 / tau^2``
+
+over the smooth rotation, the deviations eps of every frame from it, the frame scales k, the
+amplitudes A and the width and shape of the rocking curve. The prior widths (Lambda, tau) are not
+chosen: MacKay's updates find those under which the data are most probable, so that a goniometer
+without jitter comes out smooth, and one with jitter keeps it. Model and weights are in
+`bundle_model`, the linear algebra in `bundle_band`, the curve in `bundle_profile`.
+
+Steps are Gauss-Newton's: first with a Gaussian curve, whose width is fitted along; then the width
+is frozen and a non-negative mixture takes over (left free, the two drift); then the frames without
+prior; then the half-set test, by which the errors are scaled; then the frames with prior again, as
+the prior's width depends on what the errors are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle_band import PER_FRAME, Solution, solve
+from .bundle_model import (
+    Rows,
+    band_width,
+    normal_equations,
+    proportional_error,
+    weigh,
+    width_equations,
+)
+from .bundle_profile import GAUSSIAN, RockingShape, averaged, fit_mixture
+from .geometry import SmoothRotation, along_perp, displaced, excitation, small_angles
+from .half_sets import error_factor, halves
+from .observations import Floats
+
+#: sd of the deviations in the solution without prior, deg: keeps frames without spots finite.
+WIDE_DEG = 0.2
+#: sd at which fits begin, and bounds of it: along, perp (rad), ln of the scale.
+FIRST_SD = np.array([np.deg2rad(0.03), np.deg2rad(0.03), 0.05])
+LEAST_SD = np.array([np.deg2rad(1e-5), np.deg2rad(1e-5), 1e-4])
+MOST_SD = np.array([np.deg2rad(0.5), np.deg2rad(0.5), 0.7])
+#: Largest step of a frame per iteration, rad.
+LONGEST_STEP = np.deg2rad(0.08)
+GAUSSIAN_STEPS, MIXTURE_STEPS, FREE_STEPS, LAST_STEPS = 9, 5, 3, 3
+HALF_STEPS = 3
+#: A prior of no width is preferred unless one with width is e^2 times as probable.
+OCCAM = 2.0
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a fit stands: see `BundleFit` for what the fields are."""
+
+    smooth: SmoothRotation
+    small: Floats
+    log_scale: Floats
+    shape: RockingShape
+    kappa: float
+    weight: Floats
+    amplitude: Floats
+    sd: Floats
+
+
+@dataclass(frozen=True)
+class BundleFit:
+    """What stage B found.
+
+    Attributes
+    ----------
+    smooth : the smooth rotation.
+    small, small_unshrunk : (frames, 2) deviations along and perp from `smooth`, rad.
+    covariance, covariance_unshrunk : (frames, 2, 2) of the frames' directions, rad^2; the smooth
+        part's own error included, scaled by the half-set test.
+    frame_scale : (frames,).
+    shape : of the rocking curves.
+    kappa : proportional error of a row.
+    sd_deg : (3,) found sd of deviations along and perp in deg, and of ln of the frame scale.
+    chi_square : median squared residual over its expectation, strong rows.
+    half_set_factor : errors by the half-set test over those by the model, along and perp.
+    amplitude : (pieces,) of the passages, 0 where insignificant.
+    frame_chi_square : (frames,) mean weighted squared residual; NaN without rows.
+    spots : (frames,) rows above three sigma.
+    """
+
+    smooth: SmoothRotation
+    small: Floats
+    small_unshrunk: Floats
+    covariance: Floats
+    covariance_unshrunk: Floats
+    frame_scale: Floats
+    shape: RockingShape
+    kappa: float
+    sd_deg: Floats
+    chi_square: float
+    half_set_factor: Floats
+    amplitude: Floats
+    frame_chi_square: Floats
+    spots: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _View:
+    """Rows as a state sees them."""
+
+    s: Floats
+    small_slope: Floats
+    delta: Floats
+    sigma: Floats
+    curve: Floats
+    curve_slope: Floats
+    width_slope: Floats
+    scale: Floats
+
+
+class _Bundle:
+    """Rows and scan of one fit."""
+
+    def __init__(
+        self, rows: Rows, angle_deg: Floats, exposure_deg: Floats, wavelength_A: float
+    ) -> None:
+        self.rows, self.angle_deg, self.wavelength_A = rows, angle_deg, wavelength_A
+        self.half_exposure = np.deg2rad(np.asarray(exposure_deg, float)) / 2
+        self.n = len(angle_deg)
+        self.width = band_width(rows)
+        self.observed = np.bincount(rows.frame, minlength=self.n) > 0
+        self.all = np.ones(len(rows.bounds) - 1, bool)
+
+    def view(self, state: State) -> _View:
+        rows = self.rows
+        reference = state.smooth.directions(self.angle_deg)
+        e = displaced(reference, state.smooth.axis, state.small)
+        t1, t2 = along_perp(e, state.smooth.axis)
+        s, small_slope = excitation(rows.points, rows.frame, e, t1, t2, 1 / self.wavelength_A)
+        sine = np.linalg.norm(np.cross(state.smooth.axis, e), axis=1)
+        turn = self.half_exposure * abs(state.smooth.scale) * sine
+        delta = np.abs(small_slope[:, 0]) * turn[rows.frame]
+        sigma = state.shape.sigma(rows.length)
+        curve, slope, width = averaged(s, delta, sigma, state.shape.table)
+        return _View(s, small_slope, delta, sigma, curve, slope, width, np.exp(state.log_scale))
+
+    def weighed(self, state: State, view: _View) -> tuple[State, Floats, Floats]:
+        """The state with weights and amplitudes anew; residuals and their leverage."""
+        rows = self.rows
+        amplitude, weight, residual, leverage = weigh(
+            rows.bounds, rows.frame, rows.intensity, rows.background, rows.gain, state.kappa,
+            view.curve, view.scale, state.weight,
+        )  # fmt: skip
+        return replace(state, amplitude=amplitude, weight=weight), residual, leverage
+
+    def model(self, state: State, view: _View) -> tuple[Floats, Floats]:
+        """Expected intensities (n,) and their variance from counting (n,)."""
+        rows = self.rows
+        top = np.repeat(state.amplitude, np.diff(rows.bounds)) * view.scale[rows.frame]
+        model = top * view.curve
+        return model, rows.gain * np.maximum(model, 0) + rows.background
+
+    def equations(
+        self, state: State, view: _View, residual: Floats, chosen: NDArray[np.bool_]
+    ) -> tuple[Floats, Floats]:
+        rows = self.rows
+        return normal_equations(
+            rows.bounds, rows.frame, view.curve, view.curve_slope, view.small_slope, view.scale,
+            state.amplitude, state.weight, residual, chosen, self.n, self.width,
+        )  # fmt: skip
+
+    def solution(
+        self, state: State, band: Floats, right: Floats, sd: Floats, covariances: bool = True
+    ) -> Solution:
+        tangents = np.zeros((self.n, PER_FRAME, 5))
+        tangents[:, :2] = state.smooth.tangents(self.angle_deg)
+        deviation = np.column_stack([state.small, state.log_scale]).ravel()
+        return solve(
+            band, right, tangents.reshape(-1, 5), np.tile(1 / sd**2, self.n), deviation, covariances
+        )
+
+    def stepped(self, state: State, solution: Solution) -> State:
+        step = solution.frame
+        limit = min(1.0, LONGEST_STEP / max(1e-12, float(np.abs(solution.smooth).max())))
+        small = np.clip(step[:, :2], -LONGEST_STEP, LONGEST_STEP)
+        return replace(
+            state,
+            smooth=state.smooth.moved(limit * solution.smooth),
+            small=state.small + small,
+            log_scale=np.clip(state.log_scale + np.clip(step[:, 2], -0.3, 0.3), -3, 3),
+        )
+
+
+def first_shape(bundle_rows: Rows, s: Floats, delta: Floats) -> RockingShape:
+    """The Gaussian of one width for all that fits best at excitation errors s, from a grid."""
+    rows, best, found = bundle_rows, np.inf, 2e-3
+    weight = 1 / (rows.background + np.maximum(rows.intensity, 0) * rows.gain)
+    ones = np.ones(int(rows.frame.max()) + 1)
+    for size in np.geomspace(2e-4, 8e-3, 9):
+        shape = RockingShape(size, 2e-4, GAUSSIAN)
+        curve = averaged(s, delta, shape.sigma(rows.length), shape.table)[0]
+        _, _, residual, _ = weigh(
+            rows.bounds, rows.frame, rows.intensity, rows.background, rows.gain, 0.2,
+            curve, ones, weight,
+        )  # fmt: skip
+        cost = float(np.sum(np.log1p(residual**2 * weight / 4)))
+        if cost < best:
+            best, found = cost, float(size)
+    return RockingShape(found, 5e-4, GAUSSIAN)
+
+
+def fit_bundle(
+    rows: Rows,
+    start: SmoothRotation,
+    angle_deg: Floats,
+    exposure_deg: Floats,
+    wavelength_A: float,
+    seed: int = 0,
+) -> BundleFit:
+    """Refine `start` (of stage A, to a fraction of the rocking width) with all rocking curves.
+
+    Parameters
+    ----------
+    rows : observations.
+    angle_deg, exposure_deg : (frames,) read-out at mid-exposure, rotation during it.
+    seed : of the division into half-sets.
+    """
+    bundle = _Bundle(rows, angle_deg, exposure_deg, wavelength_A)
+    state = State(
+        start, np.zeros((bundle.n, 2)), np.zeros(bundle.n), RockingShape(2e-3, 5e-4, GAUSSIAN),
+        0.1, 1 / (rows.background + np.maximum(rows.intensity, 0) * rows.gain),
+        np.zeros(len(rows.bounds) - 1), FIRST_SD,
+    )  # fmt: skip
+    view = bundle.view(state)
+    state = replace(state, shape=first_shape(rows, view.s, view.delta))
+
+    for step in range(GAUSSIAN_STEPS + MIXTURE_STEPS):
+        view = bundle.view(state)
+        state, residual, leverage = bundle.weighed(state, view)
+        if step >= GAUSSIAN_STEPS and step % 2 == GAUSSIAN_STEPS % 2:
+            top = np.repeat(state.amplitude, np.diff(rows.bounds)) * view.scale[rows.frame]
+            mixture = fit_mixture(
+                view.s, view.delta, view.sigma, state.weight, rows.intensity, top, view.curve,
+                state.shape.mixture, rows.bounds,
+            )  # fmt: skip
+            state = replace(state, shape=replace(state.shape, mixture=mixture))
+            view = bundle.view(state)
+            state, residual, leverage = bundle.weighed(state, view)
+        if step >= 2:
+            model, variance = bundle.model(state, view)
+            kappa = proportional_error(residual, leverage, variance, model)
+            state = replace(state, kappa=kappa)
+        band, right = bundle.equations(state, view, residual, bundle.all)
+        if step < GAUSSIAN_STEPS:
+            state = replace(state, shape=_wider(bundle, state, view, residual))
+        solution = bundle.solution(state, band, right, state.sd)
+        state = bundle.stepped(state, solution)
+        if step >= 2:
+            state = replace(state, sd=_mackay(bundle, state, solution))
+
+    free, free_solution, chi_square, factor = _without_prior(bundle, state, seed)
+    temper = max(1.0, chi_square) * max(1.0, float(np.mean(factor**2)))
+    for step in range(LAST_STEPS):
+        view = bundle.view(state)
+        state, residual, _ = bundle.weighed(state, view)
+        band, right = bundle.equations(state, view, residual, bundle.all)
+        band, right = band / temper, right / temper
+        if step == 0:
+            state = replace(state, sd=_without_needless_width(bundle, state, band, right))
+        solution = bundle.solution(state, band, right, state.sd)
+        state = bundle.stepped(state, solution)
+        if step < LAST_STEPS - 1:
+            state = replace(state, sd=_mackay(bundle, state, solution))
+
+    view = bundle.view(state)
+    state, residual, _ = bundle.weighed(state, view)
+    reference = state.smooth.directions(angle_deg)
+    free_e = displaced(free.smooth.directions(angle_deg), free.smooth.axis, free.small)
+    number = np.bincount(rows.frame, minlength=bundle.n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        per_frame = np.bincount(rows.frame, state.weight * residual**2, minlength=bundle.n) / number
+    noise = rows.background + rows.gain * np.maximum(rows.intensity, 0)
+    clear = rows.intensity > 3 * np.sqrt(noise)
+    widened = np.sqrt(max(1.0, chi_square)) * np.maximum(factor, 1.0)
+    return BundleFit(
+        state.smooth,
+        state.small,
+        small_angles(free_e, reference, state.smooth.axis),
+        solution.total[:, :2, :2],
+        free_solution.total[:, :2, :2] * np.outer(widened, widened),
+        np.exp(state.log_scale),
+        state.shape,
+        state.kappa,
+        np.array([*np.rad2deg(state.sd[:2]), state.sd[2]]),
+        chi_square,
+        factor,
+        state.amplitude,
+        per_frame,
+        np.bincount(rows.frame[clear], minlength=bundle.n),
+    )
+
+
+def _wider(bundle: _Bundle, state: State, view: _View, residual: Floats) -> RockingShape:
+    """Width and mosaic spread after one step, at most a factor of 1.4."""
+    rows, shape = bundle.rows, state.shape
+    part = (shape.mosaic_rad * rows.length / view.sigma) ** 2
+    normal, right = width_equations(
+        rows.bounds, rows.frame, view.curve, view.width_slope, part, view.scale,
+        state.amplitude, state.weight, residual,
+    )  # fmt: skip
+    ridge = 1e-3 * np.trace(normal) * np.eye(2) + 1e-12 * np.eye(2)
+    step = np.clip(np.linalg.solve(normal + ridge, right), -0.35, 0.35)
+    return replace(
+        shape,
+        size_per_A=float(np.clip(shape.size_per_A * np.exp(step[0]), 5e-5, 3e-2)),
+        mosaic_rad=float(np.clip(shape.mosaic_rad * np.exp(step[1]), 2e-5, 3e-2)),
+    )
+
+
+def _mackay(bundle: _Bundle, state: State, solution: Solution) -> Floats:
+    """sd of the priors (3,): ``sd^2 <- sum eps^2 / gamma``, ``gamma = sum (1 - C / sd^2)``.
+
+    gamma is the number of well-determined deviations (MacKay, Neural Computation 4 (1992) 415).
+    """
+    eps = np.column_stack([state.small, state.log_scale])[bundle.observed]
+    variance = np.diagonal(solution.deviation, axis1=1, axis2=2)[bundle.observed]
+    gamma = np.maximum(np.sum(1 - variance / state.sd**2, axis=0), 1e-3 * len(eps))
+    sd = np.sqrt(np.sum(eps**2, axis=0) / gamma)
+    # not more than threefold at once: early steps are far from where they lead
+    sd = np.clip(sd, state.sd / 3, state.sd * 3)
+    return np.clip(sd, LEAST_SD, MOST_SD)
+
+
+def _without_needless_width(bundle: _Bundle, state: State, band: Floats, right: Floats) -> Floats:
+    """Prior widths (3,), those made zero that the evidence does not ask for.
+
+    MacKay's update stands still where the width that is best is zero; the evidence does not.
+    """
+    sd = state.sd.copy()
+    best = bundle.solution(state, band, right, sd, covariances=False).log_evidence
+    for k in range(PER_FRAME):
+        without = sd.copy()
+        without[k] = LEAST_SD[k]
+        evidence = bundle.solution(state, band, right, without, covariances=False).log_evidence
+        if evidence > best - OCCAM:
+            sd, best = without, max(evidence, best)
+    return sd
+
+
+def _without_prior(
+    bundle: _Bundle, state: State, seed: int
+) -> tuple[State, Solution, float, Floats]:
+    """The frames each on its own, chi-square, and the half-set factor (2,) there."""
+    sd = np.array([np.deg2rad(WIDE_DEG), np.deg2rad(WIDE_DEG), state.sd[2]])
+    for _ in range(FREE_STEPS):
+        view = bundle.view(state)
+        state, residual, leverage = bundle.weighed(state, view)
+        band, right = bundle.equations(state, view, residual, bundle.all)
+        solution = bundle.solution(state, band, right, sd)
+        state = bundle.stepped(state, solution)
+    model, variance = bundle.model(state, view)
+    variance = variance + (state.kappa * np.maximum(model, 0)) ** 2
+    strong = (model > 2 * np.sqrt(variance)) & (leverage < 0.8)
+    chi_square = 1.0
+    if strong.sum() >= 30:
+        z2 = residual[strong] ** 2 / (1 - leverage[strong]) / variance[strong]
+        chi_square = float(np.median(z2)) / 0.4549
+    first = halves(bundle.rows.hkl, seed)
+    answers, expected = [], []
+    for chosen in (first, ~first):
+        half = state
+        for _ in range(HALF_STEPS):
+            half_view = bundle.view(half)
+            half, residual, _ = bundle.weighed(half, half_view)
+            band, right = bundle.equations(half, half_view, residual, chosen)
+            scaled = max(1.0, chi_square)
+            found = bundle.solution(half, band / scaled, right / scaled, sd)
+            half = bundle.stepped(half, found)
+        e = displaced(half.smooth.directions(bundle.angle_deg), half.smooth.axis, half.small)
+        answers.append(e)
+        expected.append(np.diagonal(found.total, axis1=1, axis2=2)[:, :2])
+    difference = small_angles(answers[0], answers[1], state.smooth.axis)
+    factor = error_factor(difference, expected[0], expected[1], np.deg2rad(WIDE_DEG))
+    return state, solution, chi_square, factor

@@ -1,0 +1,311 @@
+"""Stage B's model of the intensities: rows, weights, and the normal equations of the frames.
+
+``I_hf = k_f A_h W(s_hf; sigma_h, delta_hf)`` with variance
+``v = gain k A W + background + (kappa k A W)^2``. The last term stands for all that makes strong
+spots wrong in proportion (multiple scattering, flicker); without it they would invent jitter.
+Residuals follow Student's t with four degrees of freedom. Each passage has an amplitude A of its
+own, which is eliminated as it is met (variable projection), so that only frames couple.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle_band import PER_FRAME
+from .observations import Floats, FrameIntensities
+
+#: Longer passages are cut, with an amplitude for each piece: it keeps the equations banded, and
+#: what ties frames this far apart is the smooth rotation, not one reflection's amplitude.
+LONGEST = 48
+#: Degrees of freedom of Student's t.
+STUDENT = 4.0
+#: Amplitudes below this many standard deviations only add noise.
+LEAST_SNR = 2.0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Observations in the order of passages, then frames.
+
+    Attributes
+    ----------
+    points : (n, 3) P in 1/Å.
+    length : (n,) \\|P|.
+    frame : (n,) int64.
+    intensity, background : (n,) intensity, and what of its variance is not its own counting.
+    gain : variance per intensity.
+    bounds : (pieces + 1,) int64: rows of piece j are bounds[j]:bounds[j + 1].
+    hkl : (pieces, 3).
+    passage : (pieces,) number of the passage each piece is of.
+    row, column : (n,) observed, px.
+    source : (n,) row of the table they came from.
+    """
+
+    points: Floats
+    length: Floats
+    frame: NDArray[np.int64]
+    intensity: Floats
+    background: Floats
+    gain: float
+    bounds: NDArray[np.int64]
+    hkl: NDArray[np.int32]
+    passage: NDArray[np.int64]
+    row: Floats
+    column: Floats
+    source: NDArray[np.int64]
+
+
+def rows_from(
+    intensities: FrameIntensities,
+    basis: Floats,
+    used: NDArray[np.bool_],
+    left_out: NDArray[np.int64],
+) -> Rows:
+    """The rows of used frames, without passages `left_out`, and with two frames or more."""
+    keep = used[intensities.frame] & np.isfinite(intensities.intensity)
+    keep &= np.isfinite(intensities.variance) & (intensities.variance > 0)
+    keep &= ~np.isin(intensities.crossing, left_out)
+    index = np.nonzero(keep)[0]
+    order = index[np.lexsort((intensities.frame[index], intensities.crossing[index]))]
+    crossing, frame = intensities.crossing[order], intensities.frame[order]
+    new = np.r_[True, np.diff(crossing) != 0] if len(order) else np.zeros(0, bool)
+    begin = frame[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
+    piece = (frame - begin) // LONGEST
+    new |= np.r_[True, np.diff(piece) != 0] if len(order) else new
+    number = np.cumsum(new) - 1
+    enough = (np.bincount(number) >= 2)[number] if len(order) else new
+    order, new = order[enough], new[enough]
+    starts = np.nonzero(new)[0].astype(np.int64)
+    intensity, variance = intensities.intensity[order], intensities.variance[order]
+    gain = _gain(intensity, variance)
+    points = intensities.hkl[order] @ basis.T
+    return Rows(
+        points,
+        np.linalg.norm(points, axis=1),
+        intensities.frame[order],
+        intensity,
+        _background(intensity, variance, gain, starts),
+        gain,
+        np.append(starts, len(order)).astype(np.int64),
+        intensities.hkl[order[starts]],
+        intensities.crossing[order[starts]],
+        intensities.row[order],
+        intensities.column[order],
+        order,
+    )
+
+
+def _background(
+    intensity: Floats, variance: Floats, gain: float, starts: NDArray[np.int64]
+) -> Floats:
+    """Variance not of the reflection's own counting: the median of each piece.
+
+    Row by row it would follow the noise, and weigh those that happen to be low the most.
+    """
+    if not len(intensity):
+        return variance
+    rest = variance - gain * np.maximum(intensity, 0)
+    number = np.diff(np.append(starts, len(rest)))
+    which = np.repeat(np.arange(len(starts)), number)
+    in_order = rest[np.lexsort((rest, which))]
+    low, high = in_order[starts + (number - 1) // 2], in_order[starts + number // 2]
+    least = 0.05 * float(np.median(variance))
+    return np.repeat(np.maximum(0.5 * (low + high), least), number)
+
+
+def _gain(intensity: Floats, variance: Floats) -> float:
+    """Variance per intensity of strong rows: 1 for counted electrons."""
+    if not len(intensity):
+        return 1.0
+    strong = intensity > np.maximum(5 * np.sqrt(variance), np.quantile(intensity, 0.9))
+    if strong.sum() < 30:
+        return 1.0
+    weak = float(np.median(variance[intensity < np.sqrt(variance)]))
+    gain = float(np.median((variance[strong] - weak) / intensity[strong]))
+    return gain if 0.01 < gain < 100 else 1.0
+
+
+@numba.njit(cache=True, nogil=True)
+def weigh(
+    bounds: NDArray[np.int64],
+    frame: NDArray[np.int64],
+    intensity: Floats,
+    background: Floats,
+    gain: float,
+    kappa: float,
+    curve: Floats,
+    scale: Floats,
+    weight: Floats,
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Amplitudes by the weights so far, then variances, weights and amplitudes anew.
+
+    Returns
+    -------
+    amplitude : (pieces,), 0 where it is less than `LEAST_SNR` standard deviations.
+    weight : (n,) Student weight over variance.
+    residual : (n,) I - k A W.
+    leverage : (n,) part of each residual's variance that the amplitude took.
+    """
+    pieces, n = len(bounds) - 1, len(frame)
+    amplitude = np.zeros(pieces)
+    new, residual, leverage = np.empty(n), np.empty(n), np.zeros(n)
+    for j in range(pieces):
+        top = bottom = 0.0
+        for i in range(bounds[j], bounds[j + 1]):
+            a = scale[frame[i]] * curve[i]
+            top += weight[i] * a * intensity[i]
+            bottom += weight[i] * a * a
+        first = top / bottom if bottom > 0 else 0.0
+        top = bottom = 0.0
+        for i in range(bounds[j], bounds[j + 1]):
+            a = scale[frame[i]] * curve[i]
+            model = first * a
+            known = max(model, 0.0)
+            variance = gain * known + background[i] + (kappa * known) ** 2
+            z2 = (intensity[i] - model) ** 2 / variance
+            new[i] = (STUDENT + 1) / (STUDENT + z2) / variance
+            top += new[i] * a * intensity[i]
+            bottom += new[i] * a * a
+        own = top / bottom if bottom > 0 else 0.0
+        for i in range(bounds[j], bounds[j + 1]):
+            a = scale[frame[i]] * curve[i]
+            residual[i] = intensity[i] - own * a
+            if bottom > 0:
+                leverage[i] = new[i] * a * a / bottom
+        if own * np.sqrt(bottom) > LEAST_SNR:
+            amplitude[j] = own
+    return amplitude, new, residual, leverage
+
+
+@numba.njit(cache=True, nogil=True)
+def normal_equations(
+    bounds: NDArray[np.int64],
+    frame: NDArray[np.int64],
+    curve: Floats,
+    curve_slope: Floats,
+    small_slope: Floats,
+    scale: Floats,
+    amplitude: Floats,
+    weight: Floats,
+    residual: Floats,
+    chosen: NDArray[np.bool_],
+    n_frames: int,
+    width: int,
+) -> tuple[Floats, Floats]:
+    """S as a lower band (width, 3 frames) and b (3 frames,), amplitudes eliminated.
+
+    Per passage ``S = J^T w J - c c^T / H_AA`` with ``c = J^T w dI/dA``: Schur's complement.
+    """
+    size = PER_FRAME * n_frames
+    band, right = np.zeros((width, size)), np.zeros(size)
+    c = np.zeros(PER_FRAME * (LONGEST + 1))
+    jacobian = np.zeros(PER_FRAME)
+    for j in range(len(bounds) - 1):
+        if amplitude[j] <= 0 or not chosen[j]:
+            continue
+        start, stop = bounds[j], bounds[j + 1]
+        own = cross = 0.0
+        for i in range(start, stop):
+            f = frame[i]
+            a = scale[f] * curve[i]
+            along = scale[f] * amplitude[j] * curve_slope[i]
+            jacobian[0] = along * small_slope[i, 0]
+            jacobian[1] = along * small_slope[i, 1]
+            jacobian[2] = a * amplitude[j]
+            own += weight[i] * a * a
+            cross += weight[i] * a * residual[i]
+            for p in range(PER_FRAME):
+                k = PER_FRAME * f + p
+                c[PER_FRAME * (i - start) + p] = weight[i] * a * jacobian[p]
+                right[k] += weight[i] * jacobian[p] * residual[i]
+                for q in range(p + 1):
+                    band[p - q, k - (p - q)] += weight[i] * jacobian[p] * jacobian[q]
+        for i in range(start, stop):
+            for p in range(PER_FRAME):
+                k = PER_FRAME * frame[i] + p
+                value = c[PER_FRAME * (i - start) + p] / own
+                if value == 0.0:
+                    continue
+                right[k] -= value * cross
+                for h in range(start, i + 1):
+                    other = PER_FRAME * frame[h]
+                    last = p + 1 if h == i else PER_FRAME
+                    for q in range(last):
+                        band[k - other - q, other + q] -= value * c[PER_FRAME * (h - start) + q]
+    return band, right
+
+
+@numba.njit(cache=True, nogil=True)
+def width_equations(
+    bounds: NDArray[np.int64],
+    frame: NDArray[np.int64],
+    curve: Floats,
+    width_slope: Floats,
+    mosaic_part: Floats,
+    scale: Floats,
+    amplitude: Floats,
+    weight: Floats,
+    residual: Floats,
+) -> tuple[Floats, Floats]:
+    """Normal matrix (2, 2) and right side (2,) of ln s0 and ln eta, amplitudes eliminated.
+
+    `mosaic_part` : (n,) part of sigma_h^2 that is mosaic.
+    """
+    normal, right = np.zeros((2, 2)), np.zeros(2)
+    g, c = np.zeros(2), np.zeros(2)
+    for j in range(len(bounds) - 1):
+        if amplitude[j] <= 0:
+            continue
+        own = cross = 0.0
+        c[:] = 0.0
+        for i in range(bounds[j], bounds[j + 1]):
+            a = scale[frame[i]] * curve[i]
+            both = scale[frame[i]] * amplitude[j] * width_slope[i]
+            g[0], g[1] = both * (1 - mosaic_part[i]), both * mosaic_part[i]
+            own += weight[i] * a * a
+            cross += weight[i] * a * residual[i]
+            for p in range(2):
+                c[p] += weight[i] * a * g[p]
+                right[p] += weight[i] * g[p] * residual[i]
+                for q in range(2):
+                    normal[p, q] += weight[i] * g[p] * g[q]
+        for p in range(2):
+            right[p] -= c[p] * cross / own
+            for q in range(2):
+                normal[p, q] -= c[p] * c[q] / own
+    return normal, right
+
+
+def band_width(rows: Rows) -> int:
+    """Rows of the band that holds all couplings."""
+    if len(rows.bounds) < 2:
+        return PER_FRAME
+    span = rows.frame[rows.bounds[1:] - 1] - rows.frame[rows.bounds[:-1]]
+    return int(PER_FRAME * (span.max() + 1))
+
+
+def proportional_error(
+    residual: Floats, leverage: Floats, variance: Floats, model: Floats
+) -> float:
+    """kappa, from the median of the squared residuals of the strongest rows.
+
+    `variance` is that of counting alone.
+    """
+    strength = model / np.sqrt(variance)
+    strong = strength > max(5.0, float(np.quantile(strength, 0.9)) if len(strength) else 5.0)
+    strong &= leverage < 0.8
+    if strong.sum() < 30:
+        return 0.0
+    z2 = residual[strong] ** 2 / (1 - leverage[strong])
+    v, m2 = variance[strong], model[strong] ** 2
+    low, high = 0.0, 1.0
+    if np.median(z2 / v) <= 0.4549:
+        return 0.0
+    for _ in range(30):
+        kappa = 0.5 * (low + high)
+        low, high = (kappa, high) if np.median(z2 / (v + kappa**2 * m2)) > 0.4549 else (low, kappa)
+    return high
