@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 from _table import Table, options, say
+from _twin import short_session
 from numpy.typing import NDArray
 
 from ewaldflow.hardware.calibrate_deflectors import calibrate_deflectors
 from ewaldflow.hardware.moves import move
 from ewaldflow.hardware.protocols import Exposure
 from ewaldflow.hardware.serialred.rotation import RotationRecord, collect_rotation
+from ewaldflow.hardware.simulated.calibrated import true_calibrations
+from ewaldflow.hardware.simulated.scatter import particles_of, specimen_of
+from ewaldflow.hardware.simulated.scene import Scene
+from ewaldflow.hardware.simulated.specimen import PhaseOptions, Specimen, SpecimenOptions, phase_of
 from ewaldflow.hardware.simulated.twin import Twin, TwinOptions, open_twin
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.instrument import load_instrument
@@ -23,6 +28,7 @@ from ewaldflow.lib.serialred.calibration import CalibrationSet
 from ewaldflow.lib.serialred.darkness import flat_of
 from ewaldflow.lib.serialred.settings import RotationSettings
 from ewaldflow.lib.serialred.shadow import sight_crystal
+from ewaldflow.lib.simulation.conditions import random_rotation
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +47,8 @@ EDGES = (0, 10, 20, 40, 60, 80, 98, 101)
 DIAMETERS_UM, CENTRED_UM = (0.35, 0.85), 0.2
 FARTHEST_UM, BESIDE_UM = 80.0, 1.1
 WHOLE = 0.98
+# Pale crystals, from a third of the beam's diameter to nearly all of it.
+PALE_UM, PALE_THICKNESS_UM = (0.35, 0.9), 0.02
 
 
 @dataclass
@@ -196,6 +204,43 @@ def collect(
     return Series(record, watch)
 
 
+def pale_grid(seed: int) -> Specimen:
+    """A crystal at the origin that takes a tenth of the light, and four more around it."""
+    rng = np.random.default_rng([seed, 9])
+    places = np.array([(0, 0, 0), (2.2, 0.3, 0), (-1.1, 2.0, 0), (0.2, -2.3, 0), (-2.2, -0.6, 0)])
+    outlines = []
+    for _ in places:
+        corners = int(rng.integers(5, 9))
+        turn = 2 * np.pi * (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) / corners
+        outline = np.stack([1.2 * np.cos(turn), np.sin(turn)], 1)
+        outlines.append(rng.uniform(*PALE_UM) / 2 * outline)
+    n, phase = len(places), PhaseOptions(structure="MFI")
+    particles = particles_of(
+        places.astype(float), np.zeros(n, int),
+        np.array([random_rotation([seed, i]) for i in range(n)]), np.full(n, PALE_THICKNESS_UM),
+        outlines,
+    )  # fmt: skip
+    return specimen_of(SpecimenOptions(phases=(phase,), bar_um=0.0), (phase_of(phase),), particles)
+
+
+def pale_reaches(seed: int, valid: NDArray[np.bool_]) -> float:
+    """Degrees for which it is followed, with the twin's own calibrations."""
+    instrument, crystal = load_instrument("twin"), np.zeros(3)
+    twin = open_twin(
+        TwinOptions(seed=seed, goniometer="badly_set"), instrument, scene=Scene(pale_grid(seed))
+    )
+    settings = RotationSettings(range_deg=RANGE_DEG)
+    calibrations = true_calibrations(twin, short_session(rotation=settings))
+    go_to(twin, crystal, RANGE_DEG[0], seed)
+    twin.microscope.set_mode("diffraction")
+    watch = Watch(twin, crystal)
+    record = collect_rotation(
+        twin.microscope, twin.camera, twin.clock, settings, calibrations, watch, valid=valid
+    )
+    say(f"pale, seed {seed}: {watch.range_deg:.1f} deg in the beam, {record.reason}")
+    return min(watch.range_deg, record.range_deg)
+
+
 def analysis_ms(series: list[Series], valid: NDArray[np.bool_]) -> float:
     """Median CPU time of one defocused image, in ms."""
     took = []
@@ -259,6 +304,13 @@ def main() -> int:
                 sum(one.whole for one in series) / len(seeds),
                 at_least=0.90,
             )
+    if not given.quick:
+        pale = [pale_reaches(seed, valid) for seed in seeds]
+        table.check(
+            "pale crystals, a tenth of the light: reach their full range",
+            float(np.mean(np.array(pale) >= WHOLE * (RANGE_DEG[1] - RANGE_DEG[0]))),
+            at_least=0.90,
+        )
     followed = [one for one in result.get("predictive", []) if len(one.watch.patterns) > 20]
     still = np.array([one.still_px() for one in followed]).reshape(-1, 3)
     whole = [one.drift_um for one in result.get("predictive", []) if one.whole]

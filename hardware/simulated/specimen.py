@@ -48,7 +48,8 @@ class PhaseOptions(BaseModel):
     elongation : mean length over width; above 2.5 a lath.
     domain_A : the rocking curve is that of a plate of this thickness: what size, bending and
         the beam's convergence make of it together.
-    coherent_A : length over which amplitudes add up; sets the interference of double scattering.
+    coherent_A : length over which amplitudes add up, at most the plate's thickness; sets the
+        interference of double scattering.
     two_beam : whether strong reflections are weakened as the two-beam theory has it within that
         length (Blackman).
     mosaicity_deg : rocking width that grows with \\|g\\|.
