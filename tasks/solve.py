@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import task
 
@@ -12,9 +13,14 @@ from .progress import tell
 from .running import TASK_OPTIONS, flow_run_id
 from .workers import carry_out
 
+if TYPE_CHECKING:
+    from ..lib.merging.merge_phase import MergedPhase
+
 KIND = "solution"
 # Wall time for one structure; it ends much sooner where two attempts agree.
-_LIMIT_S = 60.0
+_LIMIT_S = 45.0
+# Space groups that are tried: so many at most, and none less probable than this.
+_MOST_GROUPS, _LEAST_PROBABLE = 3, 0.05
 
 
 @task(task_run_name="solve {merge}", **TASK_OPTIONS)
@@ -59,13 +65,17 @@ def solution_artefact(
         return found.ref
     from ..lib.artefacts.records import read_record, write_record
     from ..lib.merging.merge_phase import MergedPhase
-    from ..lib.structure.charge_flipping import charge_flip
+    from ..lib.structure.charge_flipping import charge_flip_in
     from ..lib.structure.cif import write_cif
 
     done = read_record(source.arrays, MergedPhase)
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
-        flipped = charge_flip(
-            done.merged, sample.contents_of(done.merged.cell), time_limit_s=_LIMIT_S, seed=seed
+        flipped = charge_flip_in(
+            done.merged,
+            sample.contents_of(done.merged.cell),
+            _groups_to_try(done),
+            time_limit_s=_LIMIT_S,
+            seed=seed,
         )
         write_record(draft.arrays, flipped)
         best = flipped.best
@@ -79,3 +89,9 @@ def solution_artefact(
             "attempts": flipped.n_attempts,
         }
         return draft.publish().ref
+
+
+def _groups_to_try(done: MergedPhase) -> tuple[str, ...]:
+    """The space group of the merged data, then others that its evidence leaves possible."""
+    likely = [g.symbol for g in done.symmetry.ranked if g.probability > _LEAST_PROBABLE]
+    return tuple(dict.fromkeys([done.merged.space_group, *likely]))[:_MOST_GROUPS]

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..crystal.cell import Floats, Integers
 from ..merging.config import MergingConfig
 from ..merging.data_set import DataSet, data_set_from_lattice
@@ -160,7 +158,7 @@ def reductions_wanted(
             wanted[one.name] = tuple(
                 phase for phase in phases.phases if mine is None or phase.name in fits
             )
-        elif one.record.bravais != mine.bravais or not _as_it_stands(one.record, mine):
+        elif one.record.bravais != mine.bravais:  # another order of the axes needs no reduction
             wanted[one.name] = (mine,)
     return {name: some for name, some in wanted.items() if some}
 
@@ -221,12 +219,6 @@ class _Candidate:
     source: str
     transform: Floats
     why: str
-
-
-def _as_it_stands(record: CellRecord, phase: Phase) -> bool:
-    """Whether the record's setting is the phase's already."""
-    match = matches_phase(record, phase)
-    return bool(match) and np.allclose(match[0].transform, np.eye(3))
 
 
 def _candidates(
