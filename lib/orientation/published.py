@@ -37,6 +37,7 @@ MAX_CYCLES = 40
 STILL_DEG = 1e-4  # the axis has settled when a cycle moves it less
 FIRST_DIRECTIONS = 2000  # of the global search, about 4 degrees apart
 RIVALS = 4  # minima followed through the scan, at most
+WEAK_DEG = 0.3  # a frame known no better in one direction says so
 RIVAL_COST = 25.0  # and no worse on the first frame than so many times the best
 
 
@@ -246,7 +247,7 @@ def _as_orientations(
         frame_scale=np.full(n, np.nan),
         n_spots=frames.n_spots,
         merit=every(merit),
-        flag=tuple(_flag(bool(u), int(k)) for u, k in zip(data.used, frames.n_spots, strict=True)),
+        flag=_flags(data.used, frames.n_spots, covariance),
         axis=best.axis,
         rotation_scale=-slope,
         figures={
@@ -258,10 +259,19 @@ def _as_orientations(
     )
 
 
-def _flag(used: bool, n_spots: int) -> str:
-    if not used:
-        return "not used"
-    return f"{n_spots} spots, fewer than {MIN_SPOTS}" if n_spots < MIN_SPOTS else ""
+def _flags(
+    used: NDArray[np.bool_], n_spots: NDArray[np.int64], covariance_deg2: Floats
+) -> tuple[str, ...]:
+    flags = []
+    for u, n, covariance in zip(used, n_spots, covariance_deg2, strict=True):
+        if not u:
+            flags.append("not used")
+        elif n < MIN_SPOTS:
+            flags.append(f"{n} spots, fewer than {MIN_SPOTS}")
+        else:
+            sd = float(np.sqrt(np.linalg.eigvalsh(covariance)[1]))
+            flags.append(f"known to {sd:.1f} degrees in one direction" if sd > WEAK_DEG else "")
+    return tuple(flags)
 
 
 def _notes(best: _Solution, detected: float) -> tuple[str, ...]:

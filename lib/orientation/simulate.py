@@ -26,7 +26,7 @@ FINEST_D_A = 0.625  # of the thesis' tables
 WEAKEST = 1e-4  # reflections below this part of the largest |F|^2 are as good as absent
 SUBSTEP_DEG = 0.01
 WAVELENGTH_A = 0.02508  # 200 kV
-LISTED_PER_A = 0.005  # spots so close to the sphere reproduce most of the tables of the thesis
+LISTED_PER_A = 0.0055  # spots so close to the sphere give the tables of the thesis best
 DETECTED = 3.0  # standard deviations above which a spot has a place
 
 # Random streams, so that one part of a simulation does not change with another.
