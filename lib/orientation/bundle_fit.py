@@ -45,6 +45,8 @@ MOST_SD = np.array([np.deg2rad(0.5), np.deg2rad(0.5), 0.7])
 LONGEST_STEP = np.deg2rad(0.08)
 GAUSSIAN_STEPS, MIXTURE_STEPS, FREE_STEPS, LAST_STEPS = 9, 5, 3, 3
 HALF_STEPS = 3
+#: Step from which passages may be shifted: frames come first, as both move the curves.
+FIRST_SHIFT = 5
 #: A prior of no width is preferred unless one with width is e^2 times as probable.
 OCCAM = 2.0
 
@@ -61,6 +63,8 @@ class State:
     weight: Floats
     amplitude: Floats
     sd: Floats
+    shift: Floats
+    shift_sd: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class BundleFit:
     frame_scale : (frames,).
     shape : of the rocking curves.
     kappa : proportional error of a row.
+    shift_sd : found sd of the passages' shifts, in units of their widths; 0: none needed.
     sd_deg : (3,) found sd of deviations along and perp in deg, and of ln of the frame scale.
     chi_square : median squared residual over its expectation, strong rows.
     half_set_factor : errors by the half-set test over those by the model, along and perp.
@@ -92,6 +97,7 @@ class BundleFit:
     frame_scale: Floats
     shape: RockingShape
     kappa: float
+    shift_sd: float
     sd_deg: Floats
     chi_square: float
     half_set_factor: Floats
@@ -110,8 +116,19 @@ class _View:
     sigma: Floats
     curve: Floats
     curve_slope: Floats
+    shift_slope: Floats
     width_slope: Floats
     scale: Floats
+
+
+@dataclass(frozen=True)
+class _Misfit:
+    """Residuals, their leverage, and score and information of the shifts (`weigh`)."""
+
+    residual: Floats
+    leverage: Floats
+    score: Floats
+    information: Floats
 
 
 class _Bundle:
@@ -137,17 +154,24 @@ class _Bundle:
         turn = self.half_exposure * abs(state.smooth.scale) * sine
         delta = np.abs(small_slope[:, 0]) * turn[rows.frame]
         sigma = state.shape.sigma(rows.length)
+        s = s + np.repeat(state.shift, np.diff(rows.bounds)) * sigma
         curve, slope, width = averaged(s, delta, sigma, state.shape.table)
-        return _View(s, small_slope, delta, sigma, curve, slope, width, np.exp(state.log_scale))
+        scale = np.exp(state.log_scale)
+        return _View(s, small_slope, delta, sigma, curve, slope, slope * sigma, width, scale)
 
-    def weighed(self, state: State, view: _View) -> tuple[State, Floats, Floats]:
-        """The state with weights and amplitudes anew; residuals and their leverage."""
+    def weighed(self, state: State, view: _View) -> tuple[State, _Misfit]:
+        """The state with weights and amplitudes anew, and what the residuals are."""
         rows = self.rows
-        amplitude, weight, residual, leverage = weigh(
+        amplitude, weight, *misfit = weigh(
             rows.bounds, rows.frame, rows.intensity, rows.background, rows.gain, state.kappa,
-            view.curve, view.scale, state.weight,
+            view.curve, view.shift_slope, view.scale, state.weight, state.shift, state.shift_sd,
         )  # fmt: skip
-        return replace(state, amplitude=amplitude, weight=weight), residual, leverage
+        return replace(state, amplitude=amplitude, weight=weight), _Misfit(*misfit)
+
+    def looked(self, state: State) -> tuple[State, _View, _Misfit]:
+        view = self.view(state)
+        state, misfit = self.weighed(state, view)
+        return state, view, misfit
 
     def model(self, state: State, view: _View) -> tuple[Floats, Floats]:
         """Expected intensities (n,) and their variance from counting (n,)."""
@@ -157,12 +181,13 @@ class _Bundle:
         return model, rows.gain * np.maximum(model, 0) + rows.background
 
     def equations(
-        self, state: State, view: _View, residual: Floats, chosen: NDArray[np.bool_]
+        self, state: State, view: _View, misfit: _Misfit, chosen: NDArray[np.bool_]
     ) -> tuple[Floats, Floats]:
         rows = self.rows
         return normal_equations(
-            rows.bounds, rows.frame, view.curve, view.curve_slope, view.small_slope, view.scale,
-            state.amplitude, state.weight, residual, chosen, self.n, self.width,
+            rows.bounds, rows.frame, view.curve, view.curve_slope, view.shift_slope,
+            view.small_slope, view.scale, state.amplitude, state.weight, misfit.residual,
+            state.shift, state.shift_sd, chosen, self.n, self.width,
         )  # fmt: skip
 
     def solution(
@@ -175,7 +200,11 @@ class _Bundle:
             band, right, tangents.reshape(-1, 5), np.tile(1 / sd**2, self.n), deviation, covariances
         )
 
-    def stepped(self, state: State, solution: Solution) -> State:
+    def stepped(self, state: State, solution: Solution, misfit: _Misfit) -> State:
+        if state.shift_sd > 0:
+            precision = misfit.information + 1 / state.shift_sd**2
+            shift = (misfit.score - state.shift / state.shift_sd**2) / precision
+            state = replace(state, shift=np.clip(state.shift + np.clip(shift, -0.3, 0.3), -2, 2))
         step = solution.frame
         limit = min(1.0, LONGEST_STEP / max(1e-12, float(np.abs(solution.smooth).max())))
         small = np.clip(step[:, :2], -LONGEST_STEP, LONGEST_STEP)
@@ -195,9 +224,10 @@ def first_shape(bundle_rows: Rows, s: Floats, delta: Floats) -> RockingShape:
     for size in np.geomspace(2e-4, 8e-3, 9):
         shape = RockingShape(size, 2e-4, GAUSSIAN)
         curve = averaged(s, delta, shape.sigma(rows.length), shape.table)[0]
-        _, _, residual, _ = weigh(
+        none = np.zeros(len(rows.bounds) - 1)
+        _, _, residual, *_ = weigh(
             rows.bounds, rows.frame, rows.intensity, rows.background, rows.gain, 0.2,
-            curve, ones, weight,
+            curve, curve, ones, weight, none, 0.0,
         )  # fmt: skip
         cost = float(np.sum(np.log1p(residual**2 * weight / 4)))
         if cost < best:
@@ -225,14 +255,13 @@ def fit_bundle(
     state = State(
         start, np.zeros((bundle.n, 2)), np.zeros(bundle.n), RockingShape(2e-3, 5e-4, GAUSSIAN),
         0.1, 1 / (rows.background + np.maximum(rows.intensity, 0) * rows.gain),
-        np.zeros(len(rows.bounds) - 1), FIRST_SD,
+        np.zeros(len(rows.bounds) - 1), FIRST_SD, np.zeros(len(rows.bounds) - 1),
     )  # fmt: skip
     view = bundle.view(state)
     state = replace(state, shape=first_shape(rows, view.s, view.delta))
 
     for step in range(GAUSSIAN_STEPS + MIXTURE_STEPS):
-        view = bundle.view(state)
-        state, residual, leverage = bundle.weighed(state, view)
+        state, view, misfit = bundle.looked(state)
         if step >= GAUSSIAN_STEPS and step % 2 == GAUSSIAN_STEPS % 2:
             top = np.repeat(state.amplitude, np.diff(rows.bounds)) * view.scale[rows.frame]
             mixture = fit_mixture(
@@ -240,36 +269,36 @@ def fit_bundle(
                 state.shape.mixture, rows.bounds,
             )  # fmt: skip
             state = replace(state, shape=replace(state.shape, mixture=mixture))
-            view = bundle.view(state)
-            state, residual, leverage = bundle.weighed(state, view)
+            state, view, misfit = bundle.looked(state)
         if step >= 2:
             model, variance = bundle.model(state, view)
-            kappa = proportional_error(residual, leverage, variance, model)
+            kappa = proportional_error(misfit.residual, misfit.leverage, variance, model)
             state = replace(state, kappa=kappa)
-        band, right = bundle.equations(state, view, residual, bundle.all)
+        if step >= FIRST_SHIFT:
+            state = replace(state, shift_sd=_lean(state, misfit))
+        band, right = bundle.equations(state, view, misfit, bundle.all)
         if step < GAUSSIAN_STEPS:
-            state = replace(state, shape=_wider(bundle, state, view, residual))
+            state = replace(state, shape=_wider(bundle, state, view, misfit.residual))
         solution = bundle.solution(state, band, right, state.sd)
-        state = bundle.stepped(state, solution)
+        state = bundle.stepped(state, solution, misfit)
         if step >= 2:
             state = replace(state, sd=_mackay(bundle, state, solution))
 
     free, free_solution, chi_square, factor = _without_prior(bundle, state, seed)
     temper = max(1.0, chi_square) * max(1.0, float(np.mean(factor**2)))
     for step in range(LAST_STEPS):
-        view = bundle.view(state)
-        state, residual, _ = bundle.weighed(state, view)
-        band, right = bundle.equations(state, view, residual, bundle.all)
+        state, view, misfit = bundle.looked(state)
+        band, right = bundle.equations(state, view, misfit, bundle.all)
         band, right = band / temper, right / temper
         if step == 0:
             state = replace(state, sd=_without_needless_width(bundle, state, band, right))
         solution = bundle.solution(state, band, right, state.sd)
-        state = bundle.stepped(state, solution)
+        state = bundle.stepped(state, solution, misfit)
         if step < LAST_STEPS - 1:
             state = replace(state, sd=_mackay(bundle, state, solution))
 
-    view = bundle.view(state)
-    state, residual, _ = bundle.weighed(state, view)
+    state, view, misfit = bundle.looked(state)
+    residual = misfit.residual
     reference = state.smooth.directions(angle_deg)
     free_e = displaced(free.smooth.directions(angle_deg), free.smooth.axis, free.small)
     number = np.bincount(rows.frame, minlength=bundle.n)
@@ -287,6 +316,7 @@ def fit_bundle(
         np.exp(state.log_scale),
         state.shape,
         state.kappa,
+        state.shift_sd,
         np.array([*np.rad2deg(state.sd[:2]), state.sd[2]]),
         chi_square,
         factor,
@@ -311,6 +341,27 @@ def _wider(bundle: _Bundle, state: State, view: _View, residual: Floats) -> Rock
         size_per_A=float(np.clip(shape.size_per_A * np.exp(step[0]), 5e-5, 3e-2)),
         mosaic_rad=float(np.clip(shape.mosaic_rad * np.exp(step[1]), 2e-5, 3e-2)),
     )
+
+
+def _lean(state: State, misfit: _Misfit) -> float:
+    """sd of the passages' shifts, in units of their widths; 0 if the data do not ask for any.
+
+    From zero it starts only if the scores are larger than by chance (a score test); then it follows
+    MacKay's updates.
+    """
+    score, information = misfit.score, misfit.information
+    some = information > 0
+    if not some.any():
+        return 0.0
+    score, information = score[some], information[some]
+    if state.shift_sd == 0:
+        excess = float(np.sum(score**2 - information))
+        if excess < 4 * np.sqrt(2 * np.sum(information**2)):
+            return 0.0
+        return float(np.clip(np.sqrt(excess / np.sum(information**2)), 0.02, 0.5))
+    gamma = np.sum(information / (information + 1 / state.shift_sd**2))
+    sd = np.sqrt(np.sum(state.shift[some] ** 2) / max(gamma, 1e-9))
+    return float(np.clip(sd, max(state.shift_sd / 3, 1e-3), min(state.shift_sd * 3, 1.0)))
 
 
 def _mackay(bundle: _Bundle, state: State, solution: Solution) -> Floats:
@@ -348,12 +399,12 @@ def _without_prior(
 ) -> tuple[State, Solution, float, Floats]:
     """The frames each on its own, chi-square, and the half-set factor (2,) there."""
     sd = np.array([np.deg2rad(WIDE_DEG), np.deg2rad(WIDE_DEG), state.sd[2]])
-    for _ in range(FREE_STEPS):
-        view = bundle.view(state)
-        state, residual, leverage = bundle.weighed(state, view)
-        band, right = bundle.equations(state, view, residual, bundle.all)
-        solution = bundle.solution(state, band, right, sd)
-        state = bundle.stepped(state, solution)
+    for step in range(FREE_STEPS):
+        state, view, misfit = bundle.looked(state)
+        band, right = bundle.equations(state, view, misfit, bundle.all)
+        solution = bundle.solution(state, band, right, sd, step == FREE_STEPS - 1)
+        state = bundle.stepped(state, solution, misfit)
+    residual, leverage = misfit.residual, misfit.leverage
     model, variance = bundle.model(state, view)
     variance = variance + (state.kappa * np.maximum(model, 0)) ** 2
     strong = (model > 2 * np.sqrt(variance)) & (leverage < 0.8)
@@ -365,13 +416,12 @@ def _without_prior(
     answers, expected = [], []
     for chosen in (first, ~first):
         half = state
-        for _ in range(HALF_STEPS):
-            half_view = bundle.view(half)
-            half, residual, _ = bundle.weighed(half, half_view)
-            band, right = bundle.equations(half, half_view, residual, chosen)
+        for step in range(HALF_STEPS):
+            half, half_view, misfit = bundle.looked(half)
+            band, right = bundle.equations(half, half_view, misfit, chosen)
             scaled = max(1.0, chi_square)
-            found = bundle.solution(half, band / scaled, right / scaled, sd)
-            half = bundle.stepped(half, found)
+            found = bundle.solution(half, band / scaled, right / scaled, sd, step == HALF_STEPS - 1)
+            half = bundle.stepped(half, found, misfit)
         e = displaced(half.smooth.directions(bundle.angle_deg), half.smooth.axis, half.small)
         answers.append(e)
         expected.append(np.diagonal(found.total, axis1=1, axis2=2)[:, :2])

@@ -4,7 +4,9 @@
 ``v = gain k A W + background + (kappa k A W)^2``. The last term stands for all that makes strong
 spots wrong in proportion (multiple scattering, flicker); without it they would invent jitter.
 Residuals follow Student's t with four degrees of freedom. Each passage has an amplitude A of its
-own, which is eliminated as it is met (variable projection), so that only frames couple.
+own and, where the data ask for it, a shift u of its curve in units of its width (rocking curves of
+real crystals lean to one side or the other), with a prior of a width the data tell. Both are
+eliminated as they are met (variable projection), so that only frames couple.
 """
 
 from __future__ import annotations
@@ -138,10 +140,15 @@ def weigh(
     gain: float,
     kappa: float,
     curve: Floats,
+    shift_slope: Floats,
     scale: Floats,
     weight: Floats,
-) -> tuple[Floats, Floats, Floats, Floats]:
+    shift: Floats,
+    shift_sd: float,
+) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
     """Amplitudes by the weights so far, then variances, weights and amplitudes anew.
+
+    `shift_slope` is dW/du of each row, u the passage's `shift` in units of its width.
 
     Returns
     -------
@@ -149,9 +156,11 @@ def weigh(
     weight : (n,) Student weight over variance.
     residual : (n,) I - k A W.
     leverage : (n,) part of each residual's variance that the amplitude took.
+    score, information : (pieces,) first derivative and curvature of the log-likelihood by u, the
+        amplitude eliminated, the prior not yet in.
     """
     pieces, n = len(bounds) - 1, len(frame)
-    amplitude = np.zeros(pieces)
+    amplitude, score, information = np.zeros(pieces), np.zeros(pieces), np.zeros(pieces)
     new, residual, leverage = np.empty(n), np.empty(n), np.zeros(n)
     for j in range(pieces):
         top = bottom = 0.0
@@ -178,7 +187,20 @@ def weigh(
                 leverage[i] = new[i] * a * a / bottom
         if own * np.sqrt(bottom) > LEAST_SNR:
             amplitude[j] = own
-    return amplitude, new, residual, leverage
+            mixed = 0.0
+            for i in range(bounds[j], bounds[j + 1]):
+                k = scale[frame[i]]
+                moved = own * k * shift_slope[i]
+                score[j] += new[i] * moved * residual[i]
+                information[j] += new[i] * moved * moved
+                mixed += new[i] * moved * k * curve[i]
+            information[j] = max(information[j] - mixed * mixed / bottom, 0.0)
+            if shift_sd > 0:
+                for i in range(bounds[j], bounds[j + 1]):
+                    moved = own * scale[frame[i]] * shift_slope[i]
+                    taken = new[i] * moved * moved / (information[j] + 1 / shift_sd**2)
+                    leverage[i] = min(leverage[i] + taken, 1.0)
+    return amplitude, new, residual, leverage, score, information
 
 
 @numba.njit(cache=True, nogil=True)
@@ -187,55 +209,79 @@ def normal_equations(
     frame: NDArray[np.int64],
     curve: Floats,
     curve_slope: Floats,
+    shift_slope: Floats,
     small_slope: Floats,
     scale: Floats,
     amplitude: Floats,
     weight: Floats,
     residual: Floats,
+    shift: Floats,
+    shift_sd: float,
     chosen: NDArray[np.bool_],
     n_frames: int,
     width: int,
 ) -> tuple[Floats, Floats]:
-    """S as a lower band (width, 3 frames) and b (3 frames,), amplitudes eliminated.
+    """S as a lower band (width, 3 frames) and b (3 frames,), amplitudes and shifts eliminated.
 
-    Per passage ``S = J^T w J - c c^T / H_AA`` with ``c = J^T w dI/dA``: Schur's complement.
+    Per passage ``S = J^T w J - C H^-1 C^T``, Schur's complement, with H the (2, 2) curvature of
+    amplitude and shift (the prior of the shift in it) and C what couples them to the frames. Without
+    `shift_sd` there are no shifts.
     """
     size = PER_FRAME * n_frames
     band, right = np.zeros((width, size)), np.zeros(size)
-    c = np.zeros(PER_FRAME * (LONGEST + 1))
+    c = np.zeros((2, PER_FRAME * (LONGEST + 1)))
     jacobian = np.zeros(PER_FRAME)
     for j in range(len(bounds) - 1):
         if amplitude[j] <= 0 or not chosen[j]:
             continue
         start, stop = bounds[j], bounds[j + 1]
-        own = cross = 0.0
+        aa = au = uu = ar = ur = 0.0
         for i in range(start, stop):
-            f = frame[i]
-            a = scale[f] * curve[i]
-            along = scale[f] * amplitude[j] * curve_slope[i]
+            k, w = scale[frame[i]], weight[i]
+            a, u = k * curve[i], k * amplitude[j] * shift_slope[i]
+            along = k * amplitude[j] * curve_slope[i]
             jacobian[0] = along * small_slope[i, 0]
             jacobian[1] = along * small_slope[i, 1]
             jacobian[2] = a * amplitude[j]
-            own += weight[i] * a * a
-            cross += weight[i] * a * residual[i]
+            aa += w * a * a
+            au += w * a * u
+            uu += w * u * u
+            ar += w * a * residual[i]
+            ur += w * u * residual[i]
             for p in range(PER_FRAME):
-                k = PER_FRAME * f + p
-                c[PER_FRAME * (i - start) + p] = weight[i] * a * jacobian[p]
-                right[k] += weight[i] * jacobian[p] * residual[i]
+                place = PER_FRAME * frame[i] + p
+                c[0, PER_FRAME * (i - start) + p] = w * a * jacobian[p]
+                c[1, PER_FRAME * (i - start) + p] = w * u * jacobian[p]
+                right[place] += w * jacobian[p] * residual[i]
                 for q in range(p + 1):
-                    band[p - q, k - (p - q)] += weight[i] * jacobian[p] * jacobian[q]
+                    band[p - q, place - (p - q)] += w * jacobian[p] * jacobian[q]
+        # H = L L^T, and C L^-T in place of C: two updates of rank one
+        first = np.sqrt(aa)
+        both = au / first
+        second = 0.0
+        if shift_sd > 0:
+            second = 1 / np.sqrt(uu + 1 / shift_sd**2 - both * both)
+            ur -= shift[j] / shift_sd**2
+        number = PER_FRAME * (stop - start)
+        for m in range(number):
+            c[0, m] /= first
+            c[1, m] = (c[1, m] - both * c[0, m]) * second
+        ar /= first
+        ur = (ur - both * ar) * second
         for i in range(start, stop):
             for p in range(PER_FRAME):
-                k = PER_FRAME * frame[i] + p
-                value = c[PER_FRAME * (i - start) + p] / own
-                if value == 0.0:
+                place = PER_FRAME * frame[i] + p
+                x = c[0, PER_FRAME * (i - start) + p]
+                y = c[1, PER_FRAME * (i - start) + p]
+                if x == 0.0 and y == 0.0:
                     continue
-                right[k] -= value * cross
+                right[place] -= x * ar + y * ur
                 for h in range(start, i + 1):
                     other = PER_FRAME * frame[h]
+                    near = PER_FRAME * (h - start)
                     last = p + 1 if h == i else PER_FRAME
                     for q in range(last):
-                        band[k - other - q, other + q] -= value * c[PER_FRAME * (h - start) + q]
+                        band[place - other - q, other + q] -= x * c[0, near + q] + y * c[1, near + q]
     return band, right
 
 

@@ -77,8 +77,9 @@ def cramer_rao(
     mu = expected[order]
     ones = np.ones(len(f))
     band, _ = normal_equations(
-        bounds, f, mu, ones, slope[order], np.ones(n_frames), np.ones(len(bounds) - 1),
-        1 / variance[order], np.zeros(len(f)), np.ones(len(bounds) - 1, bool), n_frames, width,
+        bounds, f, mu, ones, ones, slope[order], np.ones(n_frames), np.ones(len(bounds) - 1),
+        1 / variance[order], np.zeros(len(f)), np.zeros(len(bounds) - 1), 0.0,
+        np.ones(len(bounds) - 1, bool), n_frames, width,
     )  # fmt: skip
     band = _angles_only(band)
     t = np.zeros((n_frames, PER_FRAME, tangents.shape[2]))
