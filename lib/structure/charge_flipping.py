@@ -30,6 +30,8 @@ GOOD_R1, POOR_R1 = 0.30, 0.45
 # The last peak of the composition stands above the next by this, if nothing is missing; by the
 # second, no doubt is left, and real data (multiple scattering) may fit worse.
 CLEAR_GAP, GREAT_GAP = 1.5, 3.0
+# R of a less likely space group over that of the one before it, to be preferred.
+CLEARLY_BETTER = 0.8
 
 
 def charge_flip(
@@ -121,6 +123,8 @@ def charge_flip_in(
 ) -> ChargeFlipping:
     """Try space groups in their order, up to the first that is solved; the best of those tried.
 
+    A later group, which may have twice the atoms to fit with, has to fit clearly better.
+
     Parameters
     ----------
     space_groups : most likely first, in the setting of the reflections. Put a group before its
@@ -135,9 +139,20 @@ def charge_flip_in(
                 time_limit_s=time_limit_s, seed=seed,
             )
         )  # fmt: skip
-        if tried[-1].verdict == "solved":
-            return tried[-1]
-    return min(tried, key=lambda one: one.best.r1 if one.best else np.inf)
+        if tried[-1].verdict == "solved" and _r1(tried[-1]) < CLEARLY_BETTER * min(
+            map(_r1, tried[:-1]), default=np.inf
+        ):
+            break
+    best = tried[0]
+    for one in tried[1:]:
+        if _r1(one) < CLEARLY_BETTER * _r1(best):
+            best = one
+    return best
+
+
+def _r1(flipped: ChargeFlipping) -> float:
+    r1 = flipped.best.r1 if flipped.best else np.inf
+    return r1 if np.isfinite(r1) else np.inf
 
 
 def judge(solutions: tuple[Solution, ...], n_attempts: int) -> tuple[Verdict, tuple[str, ...]]:

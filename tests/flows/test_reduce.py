@@ -20,7 +20,8 @@ def test_from_frames_to_report_and_one_bad_series_harms_no_other(
     store, frames = tmp_path / "runs", tmp_path / "crystal"
     kept = ArtefactStore(store)
     write_series(simulated[0], frames, "SMV")
-    (done,) = reduce([frames], store, instrument="twin").outcomes
+    first = reduce([frames], store, instrument="twin")
+    (done,) = first.outcomes
     assert done.reason == ""
     assert done.headline is not None
     assert done.headline.n_lattices == 1
@@ -31,6 +32,20 @@ def test_from_frames_to_report_and_one_bad_series_harms_no_other(
     run = kept.get(done.reduction).manifest.flow_run_id
     assert run
     assert kept.get(done.report).manifest.flow_run_id == run
+
+    # One series is a phase: merged, with its page and the files to go on with.
+    (phase,) = first.phases
+    assert phase.reason == ""
+    assert done.phase == phase.name == "phase 1"
+    merged = kept.get(phase.merge)
+    for name in ("merged.mtz", "merged.cif", "unmerged.mtz", "shelx.hkl", "xscale/XSCALE.INP"):
+        assert (merged.files / name).stat().st_size > 0
+    assert phase.figures["space_group"].startswith("P")
+    assert phase.verdict.startswith("not tried")
+    page = kept.folder(phase.page) / "files" / "index.html"
+    assert "Merged intensities" in page.read_text(encoding="utf-8")
+    refs = [item.artefact for item in kept.get(first.session).manifest.inputs]
+    assert phase.page in refs
 
     # Again, with a folder of nothing, a lost one and one that lies: the first is there already.
     empty, lost, liar = tmp_path / "empty", tmp_path / "lost", tmp_path / "liar"
