@@ -281,7 +281,9 @@ def normal_equations(
                     near = PER_FRAME * (h - start)
                     last = p + 1 if h == i else PER_FRAME
                     for q in range(last):
-                        band[place - other - q, other + q] -= x * c[0, near + q] + y * c[1, near + q]
+                        band[place - other - q, other + q] -= (
+                            x * c[0, near + q] + y * c[1, near + q]
+                        )
     return band, right
 
 

@@ -144,9 +144,7 @@ def closed_form_start(
     for side in (0, 1):
         smooth = _through(_followed(both, side), angle)
         if smooth is not None:
-            fits.append(
-                fit_centroids(smooth, centroid_points, centroids, angle_deg, wavelength_A)
-            )
+            fits.append(fit_centroids(smooth, centroid_points, centroids, angle_deg, wavelength_A))
     fits = [one for one in fits if np.isfinite(one.loss)]
     if not fits:
         raise UserError(

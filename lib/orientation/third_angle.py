@@ -34,6 +34,9 @@ class ThirdAngle:
         leaves credible; the offset where there is none.
     agreement : correlation of observed with predicted places, 1 for a perfect match.
     rms_px : distance of spots from their predicted places, after shift and turn.
+    strain : (3,) principal strains of the reciprocal lattice that places of spots ask for: zero with
+        the right cell and camera (see `lattice_strain`).
+    strain_sd : error of the least known of them.
     """
 
     angle_deg: Floats
@@ -43,6 +46,8 @@ class ThirdAngle:
     shrunk_deg: Floats
     agreement: float
     rms_px: float
+    strain: Floats
+    strain_sd: float
 
 
 def third_angle(
@@ -51,6 +56,7 @@ def third_angle(
     frame: NDArray[np.int64],
     snr: Floats,
     n_frames: int,
+    by_strain: Floats,
 ) -> ThirdAngle:
     """Turn of `observed` against `predicted`.
 
@@ -59,6 +65,8 @@ def third_angle(
     observed, predicted : (n, 2) row, column in px; rows with NaN do not count.
     frame : (n,).
     snr : (n,) intensity over its standard deviation: a spot's place is as well known as that.
+    by_strain : (n, 2, 6) movement of the predicted (row, column) in px per unit of each component of
+        a strain of the lattice: xx, yy, zz, xy, xz, yz.
     """
     seen = np.isfinite(observed).all(axis=1) & np.isfinite(predicted).all(axis=1) & (snr > 0)
     seen &= np.isfinite(snr)
@@ -69,8 +77,6 @@ def third_angle(
     def per_frame(values: Floats) -> Floats:
         return np.bincount(f, values, minlength=n_frames)
 
-    psi, spread2 = np.zeros(n_frames), np.ones(n_frames)
-    residual2 = np.zeros(len(f))
     base = weight
     with np.errstate(invalid="ignore", divide="ignore"):
         for _ in range(4):
@@ -89,21 +95,23 @@ def third_angle(
             # Cauchy weights: a spot in the wrong place turns a frame by much
             weight = base / (1 + z2 / (5.7 * 2 * scale))
         number = np.bincount(f, minlength=n_frames)
-        spread2 = per_frame(weight * residual2) / np.maximum(2 * number - 3, 1)
         # a frame's own few spots and all of them together tell how wrong places are
-        spread2 = (per_frame(base * residual2 * weight / base) + 10 * scale) / (
+        spread2 = (per_frame(weight * residual2) + 10 * scale) / (
             np.maximum(2 * number - 3, 0) + 10
         )
         sd = np.sqrt(spread2 / per_frame(weight * np.sum(dp * dp, axis=1)))
-        length2 = per_frame(weight * np.sum(do * do, axis=1)), per_frame(
-            weight * np.sum(dp * dp, axis=1)
+        length2 = (
+            per_frame(weight * np.sum(do * do, axis=1)),
+            per_frame(weight * np.sum(dp * dp, axis=1)),
         )
     few = number < LEAST_SPOTS
     psi, sd = np.where(few, np.nan, np.rad2deg(psi)), np.where(few, np.nan, np.rad2deg(sd))
     known = np.isfinite(psi) & np.isfinite(sd)
     if not known.any():
         nothing = np.full(n_frames, np.nan)
-        return ThirdAngle(nothing, nothing, 0.0, 0.0, np.zeros(n_frames), np.nan, np.nan)
+        return ThirdAngle(
+            nothing, nothing, 0.0, 0.0, np.zeros(n_frames), np.nan, np.nan, np.zeros(3), np.inf
+        )
     # the median on the circle
     mean = np.angle(np.mean(np.exp(1j * np.deg2rad(psi[known]))), deg=True)
     around = (psi - mean + 180) % 360 - 180
@@ -114,6 +122,13 @@ def third_angle(
     agreement = np.sum((cross**2 + dot**2)[known] ** 0.5) / np.sum(
         np.sqrt(length2[0] * length2[1])[known]
     )
+    design = by_strain[seen][:, ::-1]
+    design = np.stack(
+        [c[:, None] * design[:, 0] - s[:, None] * design[:, 1],
+         s[:, None] * design[:, 0] + c[:, None] * design[:, 1]], axis=1,
+    )  # fmt: skip
+    kept = known[f]
+    strain, strain_sd = lattice_strain((do - turned)[kept], design[kept], weight[kept])
     return ThirdAngle(
         offset + away,
         sd,
@@ -122,4 +137,32 @@ def third_angle(
         offset + np.where(known, share * np.where(known, away, 0.0), 0.0),
         float(agreement),
         float(np.sqrt(np.median(residual2) / 1.386 * 2)),
+        strain,
+        strain_sd,
     )
+
+
+def lattice_strain(residual: Floats, design: Floats, weight: Floats) -> tuple[Floats, float]:
+    """Principal values (3,) of E in ``P -> (1 + E) P`` that takes residuals away, and their error.
+
+    Rotation has gone into the orientations; what is left of a wrong cell is a symmetric strain.
+
+    Parameters
+    ----------
+    residual : (n, 2) observed less predicted.
+    design : (n, 2, 6) movement per unit of E's components.
+    weight : (n,).
+    """
+    normal = np.einsum("nip,n,niq->pq", design, weight, design)
+    right = np.einsum("nip,n,ni->p", design, weight, residual)
+    number = 2 * len(residual) - 6
+    scale = float(np.sum(weight[:, None] * residual**2)) / max(number, 1)
+    # E is a few per cent at most: components the scan does not see stay zero
+    normal = normal + np.eye(6) * max(scale, 1e-12) / 0.05**2
+    e = np.linalg.solve(normal, right)
+    left = residual - np.einsum("nip,p->ni", design, e)
+    scale = float(np.sum(weight[:, None] * left**2)) / max(number, 1)
+    sd = np.sqrt(np.diag(np.linalg.inv(normal)) * scale)
+    matrix = np.array([[e[0], e[3], e[4]], [e[3], e[1], e[5]], [e[4], e[5], e[2]]])
+    seen = sd < 0.01
+    return np.linalg.eigvalsh(matrix), float(sd[seen].max(initial=0.0)) if seen.any() else np.inf
