@@ -288,7 +288,7 @@ def _collect(
         np.isfinite(fitted[:, 0]) & (partiality > _MIN_PARTIALITY) & (fitted[:, 1] > 0)
     )
     intensity, var = fitted[:, 0].copy(), fitted[:, 1].copy()
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         # where the whole curve was seen, adding it up needs no model of its shape
         summed = total / partiality
         summed_variance = total_variance / partiality**2
