@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from scipy.linalg import cho_solve_banded, cholesky_banded
 
-from .observations import Floats
+from ..crystal.cell import Floats
 
 #: Unknowns per frame: along, perp, ln of the scale.
 PER_FRAME = 3

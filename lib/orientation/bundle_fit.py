@@ -1,6 +1,6 @@
 """Stage B: all rocking curves of a scan at once, with two small rotations for every frame.
 
-``minimise  sum rho([I - k_f A_h W(s_hf)]^2 / v) + sum_f eps_f^T Lambda eps_f + sum_f (ln k_f)^2 / tau^2``
+``minimise sum rho((I - k_f A_h W(s_hf))^2 / v) + sum eps_f^T Lambda eps_f + sum ln(k_f)^2 / tau^2``
 
 over the smooth rotation, the deviations eps of every frame from it, the frame scales k, the
 amplitudes A and the width and shape of the rocking curve. The prior widths (Lambda, tau) are not
@@ -21,19 +21,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle_band import PER_FRAME, Solution, solve
-from .bundle_model import (
-    Rows,
-    band_width,
-    normal_equations,
-    proportional_error,
-    weigh,
-    width_equations,
-)
-from .bundle_profile import GAUSSIAN, RockingShape, averaged, fit_mixture
-from .geometry import SmoothRotation, along_perp, displaced, excitation, small_angles
+from ..crystal.cell import Floats
+from .bundle_band import PER_FRAME, Solution
+from .bundle_model import Rows, proportional_error, width_equations
+from .bundle_profile import GAUSSIAN, RockingShape, fit_mixture
+from .bundle_state import Bundle, Misfit, State, View, first_shape
+from .geometry import SmoothRotation, displaced, small_angles
 from .half_sets import error_factor, halves
-from .observations import Floats
 
 #: sd of the deviations in the solution without prior, deg: keeps frames without spots finite.
 WIDE_DEG = 0.2
@@ -41,30 +35,12 @@ WIDE_DEG = 0.2
 FIRST_SD = np.array([np.deg2rad(0.03), np.deg2rad(0.03), 0.05])
 LEAST_SD = np.array([np.deg2rad(1e-5), np.deg2rad(1e-5), 1e-4])
 MOST_SD = np.array([np.deg2rad(0.5), np.deg2rad(0.5), 0.7])
-#: Largest step of a frame per iteration, rad.
-LONGEST_STEP = np.deg2rad(0.08)
 GAUSSIAN_STEPS, MIXTURE_STEPS, FREE_STEPS, LAST_STEPS = 9, 5, 3, 3
 HALF_STEPS = 3
 #: Step from which passages may be shifted: frames come first, as both move the curves.
 FIRST_SHIFT = 5
 #: A prior of no width is preferred unless one with width is e^2 times as probable.
 OCCAM = 2.0
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a fit stands: see `BundleFit` for what the fields are."""
-
-    smooth: SmoothRotation
-    small: Floats
-    log_scale: Floats
-    shape: RockingShape
-    kappa: float
-    weight: Floats
-    amplitude: Floats
-    sd: Floats
-    shift: Floats
-    shift_sd: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -106,135 +82,6 @@ class BundleFit:
     spots: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class _View:
-    """Rows as a state sees them."""
-
-    s: Floats
-    small_slope: Floats
-    delta: Floats
-    sigma: Floats
-    curve: Floats
-    curve_slope: Floats
-    shift_slope: Floats
-    width_slope: Floats
-    scale: Floats
-
-
-@dataclass(frozen=True)
-class _Misfit:
-    """Residuals, their leverage, and score and information of the shifts (`weigh`)."""
-
-    residual: Floats
-    leverage: Floats
-    score: Floats
-    information: Floats
-
-
-class _Bundle:
-    """Rows and scan of one fit."""
-
-    def __init__(
-        self, rows: Rows, angle_deg: Floats, exposure_deg: Floats, wavelength_A: float
-    ) -> None:
-        self.rows, self.angle_deg, self.wavelength_A = rows, angle_deg, wavelength_A
-        self.half_exposure = np.deg2rad(np.asarray(exposure_deg, float)) / 2
-        self.n = len(angle_deg)
-        self.width = band_width(rows)
-        self.observed = np.bincount(rows.frame, minlength=self.n) > 0
-        self.all = np.ones(len(rows.bounds) - 1, bool)
-
-    def view(self, state: State) -> _View:
-        rows = self.rows
-        reference = state.smooth.directions(self.angle_deg)
-        e = displaced(reference, state.smooth.axis, state.small)
-        t1, t2 = along_perp(e, state.smooth.axis)
-        s, small_slope = excitation(rows.points, rows.frame, e, t1, t2, 1 / self.wavelength_A)
-        sine = np.linalg.norm(np.cross(state.smooth.axis, e), axis=1)
-        turn = self.half_exposure * abs(state.smooth.scale) * sine
-        delta = np.abs(small_slope[:, 0]) * turn[rows.frame]
-        sigma = state.shape.sigma(rows.length)
-        s = s + np.repeat(state.shift, np.diff(rows.bounds)) * sigma
-        curve, slope, width = averaged(s, delta, sigma, state.shape.table)
-        scale = np.exp(state.log_scale)
-        return _View(s, small_slope, delta, sigma, curve, slope, slope * sigma, width, scale)
-
-    def weighed(self, state: State, view: _View) -> tuple[State, _Misfit]:
-        """The state with weights and amplitudes anew, and what the residuals are."""
-        rows = self.rows
-        amplitude, weight, *misfit = weigh(
-            rows.bounds, rows.frame, rows.intensity, rows.background, rows.gain, state.kappa,
-            view.curve, view.shift_slope, view.scale, state.weight, state.shift, state.shift_sd,
-        )  # fmt: skip
-        return replace(state, amplitude=amplitude, weight=weight), _Misfit(*misfit)
-
-    def looked(self, state: State) -> tuple[State, _View, _Misfit]:
-        view = self.view(state)
-        state, misfit = self.weighed(state, view)
-        return state, view, misfit
-
-    def model(self, state: State, view: _View) -> tuple[Floats, Floats]:
-        """Expected intensities (n,) and their variance from counting (n,)."""
-        rows = self.rows
-        top = np.repeat(state.amplitude, np.diff(rows.bounds)) * view.scale[rows.frame]
-        model = top * view.curve
-        return model, rows.gain * np.maximum(model, 0) + rows.background
-
-    def equations(
-        self, state: State, view: _View, misfit: _Misfit, chosen: NDArray[np.bool_]
-    ) -> tuple[Floats, Floats]:
-        rows = self.rows
-        return normal_equations(
-            rows.bounds, rows.frame, view.curve, view.curve_slope, view.shift_slope,
-            view.small_slope, view.scale, state.amplitude, state.weight, misfit.residual,
-            state.shift, state.shift_sd, chosen, self.n, self.width,
-        )  # fmt: skip
-
-    def solution(
-        self, state: State, band: Floats, right: Floats, sd: Floats, covariances: bool = True
-    ) -> Solution:
-        tangents = np.zeros((self.n, PER_FRAME, 5))
-        tangents[:, :2] = state.smooth.tangents(self.angle_deg)
-        deviation = np.column_stack([state.small, state.log_scale]).ravel()
-        return solve(
-            band, right, tangents.reshape(-1, 5), np.tile(1 / sd**2, self.n), deviation, covariances
-        )
-
-    def stepped(self, state: State, solution: Solution, misfit: _Misfit) -> State:
-        if state.shift_sd > 0:
-            precision = misfit.information + 1 / state.shift_sd**2
-            shift = (misfit.score - state.shift / state.shift_sd**2) / precision
-            state = replace(state, shift=np.clip(state.shift + np.clip(shift, -0.3, 0.3), -2, 2))
-        step = solution.frame
-        limit = min(1.0, LONGEST_STEP / max(1e-12, float(np.abs(solution.smooth).max())))
-        small = np.clip(step[:, :2], -LONGEST_STEP, LONGEST_STEP)
-        return replace(
-            state,
-            smooth=state.smooth.moved(limit * solution.smooth),
-            small=state.small + small,
-            log_scale=np.clip(state.log_scale + np.clip(step[:, 2], -0.3, 0.3), -3, 3),
-        )
-
-
-def first_shape(bundle_rows: Rows, s: Floats, delta: Floats) -> RockingShape:
-    """The Gaussian of one width for all that fits best at excitation errors s, from a grid."""
-    rows, best, found = bundle_rows, np.inf, 2e-3
-    weight = 1 / (rows.background + np.maximum(rows.intensity, 0) * rows.gain)
-    ones = np.ones(int(rows.frame.max()) + 1)
-    for size in np.geomspace(2e-4, 8e-3, 9):
-        shape = RockingShape(size, 2e-4, GAUSSIAN)
-        curve = averaged(s, delta, shape.sigma(rows.length), shape.table)[0]
-        none = np.zeros(len(rows.bounds) - 1)
-        _, _, residual, *_ = weigh(
-            rows.bounds, rows.frame, rows.intensity, rows.background, rows.gain, 0.2,
-            curve, curve, ones, weight, none, 0.0,
-        )  # fmt: skip
-        cost = float(np.sum(np.log1p(residual**2 * weight / 4)))
-        if cost < best:
-            best, found = cost, float(size)
-    return RockingShape(found, 5e-4, GAUSSIAN)
-
-
 def fit_bundle(
     rows: Rows,
     start: SmoothRotation,
@@ -251,7 +98,7 @@ def fit_bundle(
     angle_deg, exposure_deg : (frames,) read-out at mid-exposure, rotation during it.
     seed : of the division into half-sets.
     """
-    bundle = _Bundle(rows, angle_deg, exposure_deg, wavelength_A)
+    bundle = Bundle(rows, angle_deg, exposure_deg, wavelength_A)
     state = State(
         start, np.zeros((bundle.n, 2)), np.zeros(bundle.n), RockingShape(2e-3, 5e-4, GAUSSIAN),
         0.1, 1 / (rows.background + np.maximum(rows.intensity, 0) * rows.gain),
@@ -326,7 +173,7 @@ def fit_bundle(
     )
 
 
-def _wider(bundle: _Bundle, state: State, view: _View, residual: Floats) -> RockingShape:
+def _wider(bundle: Bundle, state: State, view: View, residual: Floats) -> RockingShape:
     """Width and mosaic spread after one step, at most a factor of 1.4."""
     rows, shape = bundle.rows, state.shape
     part = (shape.mosaic_rad * rows.length / view.sigma) ** 2
@@ -343,7 +190,7 @@ def _wider(bundle: _Bundle, state: State, view: _View, residual: Floats) -> Rock
     )
 
 
-def _lean(state: State, misfit: _Misfit) -> float:
+def _lean(state: State, misfit: Misfit) -> float:
     """sd of the passages' shifts, in units of their widths; 0 if the data do not ask for any.
 
     From zero it starts only if the scores are larger than by chance (a score test); then it follows
@@ -364,7 +211,7 @@ def _lean(state: State, misfit: _Misfit) -> float:
     return float(np.clip(sd, max(state.shift_sd / 3, 1e-3), min(state.shift_sd * 3, 1.0)))
 
 
-def _mackay(bundle: _Bundle, state: State, solution: Solution) -> Floats:
+def _mackay(bundle: Bundle, state: State, solution: Solution) -> Floats:
     """sd of the priors (3,): ``sd^2 <- sum eps^2 / gamma``, ``gamma = sum (1 - C / sd^2)``.
 
     gamma is the number of well-determined deviations (MacKay, Neural Computation 4 (1992) 415).
@@ -378,7 +225,7 @@ def _mackay(bundle: _Bundle, state: State, solution: Solution) -> Floats:
     return np.clip(sd, LEAST_SD, MOST_SD)
 
 
-def _without_needless_width(bundle: _Bundle, state: State, band: Floats, right: Floats) -> Floats:
+def _without_needless_width(bundle: Bundle, state: State, band: Floats, right: Floats) -> Floats:
     """Prior widths (3,), those made zero that the evidence does not ask for.
 
     MacKay's update stands still where the width that is best is zero; the evidence does not.
@@ -395,7 +242,7 @@ def _without_needless_width(bundle: _Bundle, state: State, band: Floats, right: 
 
 
 def _without_prior(
-    bundle: _Bundle, state: State, seed: int
+    bundle: Bundle, state: State, seed: int
 ) -> tuple[State, Solution, float, Floats]:
     """The frames each on its own, chi-square, and the half-set factor (2,) there."""
     sd = np.array([np.deg2rad(WIDE_DEG), np.deg2rad(WIDE_DEG), state.sd[2]])

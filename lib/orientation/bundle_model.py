@@ -17,8 +17,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ..crystal.cell import Floats
 from .bundle_band import PER_FRAME
-from .observations import Floats, FrameIntensities
+from .observations import FrameIntensities
 
 #: Longer passages are cut, with an amplitude for each piece: it keeps the equations banded, and
 #: what ties frames this far apart is the smooth rotation, not one reflection's amplitude.
@@ -224,8 +225,8 @@ def normal_equations(
     """S as a lower band (width, 3 frames) and b (3 frames,), amplitudes and shifts eliminated.
 
     Per passage ``S = J^T w J - C H^-1 C^T``, Schur's complement, with H the (2, 2) curvature of
-    amplitude and shift (the prior of the shift in it) and C what couples them to the frames. Without
-    `shift_sd` there are no shifts.
+    amplitude and shift (the prior of the shift in it) and C what couples them to the frames.
+    Without `shift_sd` there are no shifts.
     """
     size = PER_FRAME * n_frames
     band, right = np.zeros((width, size)), np.zeros(size)

@@ -1,9 +1,9 @@
 """The rocking curve of stage B: a symmetric shape of the excitation error, averaged over exposures.
 
-``f(x) = sum_m c_m exp(-x^2 / 2 m^2)``, ``x = s / sigma_h``, ``sigma_h^2 = s0^2 + (eta |g|)^2``, is 1 at
-its top. A frame that turns by delta (in s, to either side) sees the mean
-``W = [F(x + y) - F(x - y)] / 2y`` with ``y = delta / sigma_h``. As f has one shape for all reflections,
-F, f and f' come from tables.
+``f(x) = sum_m c_m exp(-x^2 / 2 m^2)``, ``x = s / sigma_h``, ``sigma_h^2 = s0^2 + (eta |g|)^2``, is
+1 at its top. A frame that turns by delta (in s, to either side) sees the mean
+``W = [F(x + y) - F(x - y)] / 2y`` with ``y = delta / sigma_h``. As f has one shape for all
+reflections, F, f and f' come from tables.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.special import ndtr
 
-from .observations import Floats
+from ..crystal.cell import Floats
 
 #: Widths of the components of the shape, in units of sigma_h.
 MULTIPLES = np.array([0.35, 0.6, 1.0, 1.6, 2.6, 4.2])

@@ -20,8 +20,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ..crystal.cell import Floats
 from .geometry import SmoothRotation, along_perp, excitation
-from .observations import Centroids, Floats, FrameIntensities
+from .observations import Centroids, FrameIntensities
 
 #: Centroids below this speed |ds/dphi| over |g| hardly tell where they passed.
 SLOWEST = 0.1

@@ -4,10 +4,11 @@ Reflections P on the sphere obey ``P . e = P^2 / 2``, which is linear in e, so
 
 ``minimise  sum_i w_i (P_i . e - P_i^2 / 2)^2   with |e| = r``
 
-has a closed form: with the eigenvectors of ``M = sum w P P^T`` the multiplier mu of the constraint is
-a root of the secular equation ``sum_k c_k^2 / (m_k - mu)^2 = r^2``, at most six. The spots of one
-frame lie almost in a plane, so there are two good solutions, one on either side of it. Which side is
-decided by the whole scan: both are followed from frame to frame, and stage A says which fits.
+has a closed form: with the eigenvectors of ``M = sum w P P^T`` the multiplier mu of the constraint
+is a root of the secular equation ``sum_k c_k^2 / (m_k - mu)^2 = r^2``, at most six. The spots of
+one frame lie almost in a plane, so there are two good solutions, one on either side of it. Which
+side is decided by the whole scan: both are followed from frame to frame, and stage A says which
+fits.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..crystal.cell import Floats
 from ..errors import UserError
 from .centroid_fit import CentroidFit, fit_centroids
 from .geometry import SmoothRotation
-from .observations import Centroids, Floats
+from .observations import Centroids
 
 #: Spots that a frame needs for a solution of its own.
 LEAST_SPOTS = 5

@@ -2,25 +2,27 @@
 
 Counts are Poisson with mean ``mu = A W(s) + background``; the amplitude A of each passage is not
 known beforehand, profile, background and frame scales are. Per observation the information is
-``(dmu/dtheta)(dmu/dtheta)^T / mu``; amplitudes are eliminated exactly. Two bounds: each frame with two
-angles of its own (*free*), and a perfect goniometer with five parameters for the scan (*smooth*). An
-estimator that learns how much frames deviate may come out below the first.
+``(dmu/dtheta)(dmu/dtheta)^T / mu``; amplitudes are eliminated exactly. Two bounds: each frame with
+two angles of its own (*free*), and a perfect goniometer with five parameters for the scan
+(*smooth*). An estimator that learns how much frames deviate may come out below the first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ellipe
 
+from ..crystal.cell import Floats
 from ..errors import UserError
 from .bundle_band import PER_FRAME, band_times, solve
 from .bundle_model import LONGEST, normal_equations
 from .bundle_profile import RockingShape, averaged
 from .geometry import SmoothRotation, along_perp, excitation
-from .observations import Floats, OrientationData
+from .observations import OrientationData
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,9 @@ def cramer_rao(
         np.ones(len(bounds) - 1, bool), n_frames, width,
     )  # fmt: skip
     band = _angles_only(band)
-    t = np.zeros((n_frames, PER_FRAME, tangents.shape[2]))
-    t[:, :2] = tangents
-    t = t.reshape(-1, tangents.shape[2])
+    padded = np.zeros((n_frames, PER_FRAME, tangents.shape[2]))
+    padded[:, :2] = tangents
+    t = padded.reshape(-1, tangents.shape[2])
     smooth = np.linalg.inv(t.T @ band_times(band, t))
     nothing = np.zeros(PER_FRAME * n_frames)
     # (nearly) no prior; the border takes up what it leaves
@@ -159,7 +161,7 @@ def _dense(
     n_frames = len(tangents)
     full = np.zeros((2 * n_frames, 2 * n_frames))
     starts = np.append(np.nonzero(new)[0], len(frame))
-    for begin, end in zip(starts[:-1], starts[1:], strict=True):
+    for begin, end in pairwise(starts.tolist()):
         part = slice(begin, end)
         index = (2 * frame[part][:, None] + np.arange(2)).ravel()
         weight = 1 / variance[part]
@@ -173,13 +175,13 @@ def _dense(
         c = ((weight * expected[part])[:, None] * j).ravel()
         full[np.ix_(index, index)] += block - np.outer(c, c) / own
     t = tangents.reshape(2 * n_frames, -1)
-    smooth = np.linalg.inv(t.T @ full @ t)
+    of_p = np.linalg.inv(t.T @ full @ t)
     inverse = np.linalg.pinv(full + 1e-3 * np.eye(len(full)), hermitian=True)
-    pick = 2 * np.arange(n_frames)[:, None, None]
-    i, j = np.arange(2)[:, None], np.arange(2)[None, :]
-    free = inverse[pick + i, pick + j]
-    of_smooth = np.einsum("fip,pq,fjq->fij", tangents, smooth, tangents)
-    return CramerRao(np.rad2deg(np.rad2deg(free)), np.rad2deg(np.rad2deg(of_smooth)))
+    first = 2 * np.arange(n_frames)[:, None, None]
+    down, across = np.arange(2)[:, None], np.arange(2)[None, :]
+    blocks = inverse[first + down, first + across]
+    of_smooth = np.einsum("fip,pq,fjq->fij", tangents, of_p, tangents)
+    return CramerRao(np.rad2deg(np.rad2deg(blocks)), np.rad2deg(np.rad2deg(of_smooth)))
 
 
 def mean_angle(covariance: Floats) -> Floats:

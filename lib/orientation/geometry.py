@@ -2,10 +2,10 @@
 
 With ``q_lab = R B h`` and the beam along z, the centre of the Ewald sphere in the crystal's
 Cartesian frame is ``e = -R^T z / lambda``: a reflection ``P = B h`` is on the sphere where
-``|P - e| = |e| = r``. As the crystal turns by phi about an axis, e turns by -phi about the same axis
-as the crystal sees it, so a perfect goniometer moves e on a cone. Two small angles say how a frame
-differs from that: ``w1`` along ``t1 = n x e`` (more or less rotation about the axis: *along*), and
-``w2`` along ``t2 = e x t1`` (towards the axis, out of the plane of rotation: *perp*).
+``|P - e| = |e| = r``. As the crystal turns by phi about an axis, e turns by -phi about the same
+axis as the crystal sees it, so a perfect goniometer moves e on a cone. Two small angles say how a
+frame differs from that: ``w1`` along ``t1 = n x e`` (more or less rotation about the axis:
+*along*), and ``w2`` along ``t2 = e x t1`` (towards the axis, out of the plane of rotation: *perp*).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .observations import Floats
+from ..crystal.cell import Floats
 
 #: Median of a squared standard normal variable.
 MEDIAN = 0.4549

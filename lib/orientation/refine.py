@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..crystal.cell import Floats
 from ..geometry import rotation_about
 from .bundle_fit import WIDE_DEG, BundleFit, fit_bundle
 from .bundle_model import Rows, rows_from
 from .centroid_fit import CentroidFit, centroids_from, fit_centroids
 from .closed_form import closed_form_start
 from .geometry import SmoothRotation, displaced, from_engine, lab_rotations
-from .observations import Centroids, Floats, FrameOrientations, OrientationData
+from .observations import Centroids, FrameOrientations, OrientationData
 from .third_angle import ThirdAngle, third_angle
 from .trust import (
     check_scan,

@@ -1,9 +1,9 @@
 """The third angle: rotation about the beam, from where spots are on the camera.
 
 Indices tell the direction of the beam in the crystal, but not how the pattern is turned on the
-camera. Observed positions o and positions p predicted without such a turn, both about their weighted
-means (beam drift drops out), differ by a rotation psi; the weighted Procrustes solution in the plane
-is ``psi = atan2(sum w p x o, sum w p . o)``, with variance ``chi^2 / sum w |p|^2``.
+camera. Observed positions o and positions p predicted without such a turn, both about their
+weighted means (beam drift drops out), differ by a rotation psi; the weighted Procrustes solution in
+the plane is ``psi = atan2(sum w p x o, sum w p . o)``, with variance ``chi^2 / sum w |p|^2``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .observations import Floats
+from ..crystal.cell import Floats
 
 #: Error of a strong spot's position, px: pixels, distortion, overlap.
 FLOOR_PX = 0.1
@@ -34,8 +34,8 @@ class ThirdAngle:
         leaves credible; the offset where there is none.
     agreement : correlation of observed with predicted places, 1 for a perfect match.
     rms_px : distance of spots from their predicted places, after shift and turn.
-    strain : (3,) principal strains of the reciprocal lattice that places of spots ask for: zero with
-        the right cell and camera (see `lattice_strain`).
+    strain : (3,) principal strains of the reciprocal lattice that places of spots ask for: zero
+        with the right cell and camera (see `lattice_strain`).
     strain_sd : error of the least known of them.
     """
 
@@ -65,8 +65,8 @@ def third_angle(
     observed, predicted : (n, 2) row, column in px; rows with NaN do not count.
     frame : (n,).
     snr : (n,) intensity over its standard deviation: a spot's place is as well known as that.
-    by_strain : (n, 2, 6) movement of the predicted (row, column) in px per unit of each component of
-        a strain of the lattice: xx, yy, zz, xy, xz, yz.
+    by_strain : (n, 2, 6) movement of the predicted (row, column) in px per unit of each component
+        of a strain of the lattice: xx, yy, zz, xy, xz, yz.
     """
     seen = np.isfinite(observed).all(axis=1) & np.isfinite(predicted).all(axis=1) & (snr > 0)
     seen &= np.isfinite(snr)
@@ -75,7 +75,7 @@ def third_angle(
     weight = 1 / (FLOOR_PX**2 + 1 / snr[seen] ** 2)
 
     def per_frame(values: Floats) -> Floats:
-        return np.bincount(f, values, minlength=n_frames)
+        return np.bincount(f, values, minlength=n_frames).astype(np.float64)
 
     base = weight
     with np.errstate(invalid="ignore", divide="ignore"):

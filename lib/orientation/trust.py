@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..crystal.cell import Floats
 from ..errors import UserError
 from .bundle_fit import BundleFit
 from .centroid_fit import CentroidFit, fit_centroids
 from .geometry import SmoothRotation
-from .observations import Centroids, Floats, OrientationData
+from .observations import Centroids, OrientationData
 from .third_angle import ThirdAngle
 
 LEAST_FRAMES = 5
@@ -17,7 +18,7 @@ LEAST_CENTROIDS = 15
 #: Spots below which a frame is flagged.
 FEW_SPOTS = 4
 #: Centroids of a right model scatter by less than this part of the width of the rocking curves;
-#: those of indices that have nothing to do with the scan scatter over the window they were sought in.
+#: those of indices that have nothing to do with the scan scatter over the window of the search.
 SCATTER = 0.75
 #: Correlation of observed with predicted places below which they are not the same spots.
 LEAST_AGREEMENT = 0.8
@@ -164,8 +165,8 @@ def notes_on_stage_a(fit: CentroidFit) -> list[str]:
     outside = float(np.mean(np.abs(fit.residual[used]) > 8 * fit.spread_per_A))
     if outside > 0.03:
         notes.append(
-            f"{100 * outside:.0f} % of the reflections do not follow the rotation of the others and "
-            "are left out: a second crystal, or wrong indices"
+            f"{100 * outside:.0f} % of the reflections do not follow the rotation of the others "
+            "and are left out: a second crystal, or wrong indices"
         )
     sd = float(np.sqrt(fit.covariance[4, 4]))
     if abs(fit.smooth.scale - 1) > max(0.02, 5 * sd):
@@ -184,8 +185,8 @@ def notes_on_bundle(data: OrientationData, fit: BundleFit) -> list[str]:
     step = np.deg2rad(float(np.median(np.abs(np.diff(data.angle_deg))))) * 0.5
     if step > 2 * rocking:
         notes.append(
-            "steps are wider than the rocking curves (at 2 Å): amplitudes and orientations of single "
-            "frames can hardly be told apart, the smooth rotation is what counts"
+            "steps are wider than the rocking curves (at 2 Å): amplitudes and orientations of "
+            "single frames can hardly be told apart, the smooth rotation is what counts"
         )
     worst = float(np.max(fit.half_set_factor))
     if worst > 2:
@@ -242,14 +243,14 @@ def notes_on_third_angle(turn: ThirdAngle) -> list[str]:
     worst = float(np.abs(shape).max())
     if worst > max(3e-3, 5 * turn.strain_sd):
         notes.append(
-            f"places of spots ask for axes changed by up to {100 * worst:.1f} % against each other: "
-            "the cell's shape is wrong, or the camera's ellipticity; errors of orientations do not "
-            "include it"
+            f"places of spots ask for axes changed by up to {100 * worst:.1f} % against each "
+            "other: the cell's shape is wrong, or the camera's ellipticity; errors of orientations "
+            "do not include it"
         )
     if abs(size) > max(0.02, 5 * turn.strain_sd):
         notes.append(
-            f"places of spots ask for reciprocal axes {100 * size:+.1f} %: check the cell's size, the "
-            "camera length and the wavelength"
+            f"places of spots ask for reciprocal axes {100 * size:+.1f} %: check the cell's size, "
+            "the camera length and the wavelength"
         )
     return notes
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from ewaldflow.lib.crystal.cell import reciprocal_basis
 from ewaldflow.lib.geometry import Geometry, rotation_about
 from ewaldflow.lib.orientation.observations import FrameIntensities, OrientationData
-from scipy.spatial.transform import Rotation
 
 CELL = (12.06, 12.06, 12.06, 90.0, 90.0, 90.0)
 
@@ -83,7 +84,7 @@ def make_series(
         for part in substeps:
             turned = wobble @ rotation_about(axis, angle[f] + part * exposure) @ u
             q = hkl @ (turned @ basis).T
-            s = np.linalg.norm(q + [0, 0, radius], axis=1) - radius
+            s = np.linalg.norm(q + np.array([0, 0, radius]), axis=1) - radius
             t = s / (width * (1 + skew * np.sign(s)))
             curve += np.sinc(t / 2.2) ** 2 if sinc else np.exp(-0.5 * t * t)
             nearest = np.minimum(nearest, np.abs(s))
@@ -119,9 +120,7 @@ def make_series(
         "made-up", u @ basis, basis, geometry, angle, np.full(n, exposure), np.ones(n, bool),
         np.full(n, 512.0), np.full(n, 512.0), rows,
     )  # fmt: skip
-    truth = Truth(
-        rotation, -rotation[:, 2, :], small, expected, np.full(len(expected), background)
-    )
+    truth = Truth(rotation, -rotation[:, 2, :], small, expected, np.full(len(expected), background))
     return data, truth
 
 
