@@ -35,12 +35,12 @@ app = typer.Typer(
 
 @app.callback(epilog=_EPILOG)
 def _about() -> None:
-    """Electron diffraction, from the microscope to **unit cells and integrated intensities**.
+    """Electron diffraction, from the microscope to **merged intensities and structures**.
 
     Ewaldflow collects rotation series crystal by crystal, alone (`acquire`). It reads them from
-    any camera's files (SMV, TIFF, MRC, CBF; `reduce`), finds the lattice,
-    integrates the reflections and writes XDS_ASCII files and a report. Every result is kept
-    with what it was made from, down to the raw frames.
+    any camera's files (SMV, TIFF, MRC, CBF; `reduce`), finds the lattice, integrates the
+    reflections, sorts the series into phases, merges and solves them. Every result is kept with
+    what it was made from, down to the raw frames.
     """
 
 

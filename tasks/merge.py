@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ def merge_artefact(
         write_record(draft.arrays, done)
         _write_files(draft, done, sample)
         _write_xscale(draft, done, chosen, kept)
-        draft.notes += done.notes
+        draft.notes += (*done.notes, *_second_opinions(draft))
         draft.figures_of_merit = figures_of(done)
         return draft.publish().ref
 
@@ -216,3 +217,27 @@ def _write_xscale(
         )
         inputs.append(XscaleInput(path))
     write_xscale_inp(folder, inputs, space_group=done.merged.space_group, cell=done.merged.cell)
+
+
+def _second_opinions(draft: Draft) -> Iterator[str]:
+    """What POINTLESS and XSCALE say, where they are installed; their logs are kept."""
+    from ..lib.space_group.pointless import run_pointless
+    from ..lib.xds.run_xscale import run_xscale
+
+    try:
+        if found := run_pointless(draft.files / "unmerged.mtz", draft.files / "pointless"):
+            yield (
+                f"POINTLESS {found.version}: {found.best}, total probability "
+                f"{found.total_probability:.3f}"
+            )
+    except UserError as error:
+        yield f"POINTLESS gave no result: {error}"
+    try:
+        if (scaled := run_xscale(draft.files / "xscale")) and scaled.saved and scaled.saved.table:
+            whole = scaled.saved.table.total
+            yield (
+                f"XSCALE: {scaled.saved.n_written} reflections written"
+                + (f", R_meas {whole.r_meas:.3f}" if whole else "")
+            )
+    except UserError as error:
+        yield f"XSCALE gave no result: {error}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import task
 
-from ..lib.artefacts import ArtefactStore, Input, Recipe
+from ..lib.artefacts import Artefact, ArtefactStore, Draft, Input, Recipe
+from ..lib.errors import UserError
 from ..lib.sample import Sample
 from .progress import tell
 from .running import TASK_OPTIONS, flow_run_id
@@ -81,7 +84,7 @@ def solution_artefact(
         best = flipped.best
         if best is not None and best.atoms:
             write_cif(draft.files / "solution.cif", best, sample.name)
-        draft.notes += flipped.reasons
+        draft.notes += (*flipped.reasons, *_shelxt(draft, source))
         draft.figures_of_merit = {
             "verdict": flipped.verdict,
             "sentence": flipped.sentence,
@@ -95,3 +98,21 @@ def _groups_to_try(done: MergedPhase) -> tuple[str, ...]:
     """The space group of the merged data, then others that its evidence leaves possible."""
     likely = [g.symbol for g in done.symmetry.ranked if g.probability > _LEAST_PROBABLE]
     return tuple(dict.fromkeys([done.merged.space_group, *likely]))[:_MOST_GROUPS]
+
+
+def _shelxt(draft: Draft, merge: Artefact) -> Iterator[str]:
+    """What SHELXT makes of the same data, where it is installed; its files are kept."""
+    from ..lib.reduction.engines.programs import find_program
+    from ..lib.structure.shelxt import run_shelxt
+
+    if find_program("shelxt") is None:
+        return
+    folder = draft.files / "shelxt"
+    folder.mkdir()
+    for kind in ("ins", "hkl"):
+        shutil.copyfile(merge.files / f"shelx.{kind}", folder / f"phase.{kind}")
+    try:
+        for one in run_shelxt(folder, "phase"):
+            yield f"SHELXT: {one.space_group}, {one.formula}, R1 {one.r1:.3f}"
+    except UserError as error:
+        yield f"SHELXT gave no result: {error}"
