@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..lib.errors import UserError
-from . import acquire, artefacts, convert, instruments, reduce
+from . import acquire, artefacts, cells, convert, instruments, reduce
 
 _EPILOG = """
 **A first look**
@@ -48,6 +48,7 @@ app.command("acquire")(acquire.acquire)
 app.command("calibrate-deflectors")(acquire.calibrate_deflectors)
 app.command("reduce")(reduce.reduce)
 app.command("demo")(acquire.demo)
+app.command("cells")(cells.cells)
 app.command("convert")(convert.convert)
 app.command("instruments")(instruments.instruments)
 app.add_typer(artefacts.app, name="artefacts")

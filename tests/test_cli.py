@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["reduce", "--help"], ["demo", "--help"], ["convert", "--help"],
+        ["reduce", "--help"], ["demo", "--help"], ["convert", "--help"], ["cells", "--help"],
         ["instruments", "--help"], ["artefacts", "--help"], ["artefacts", "gc", "--help"],
     ],
 )  # fmt: skip
@@ -221,3 +221,25 @@ def test_a_bad_configuration_file_is_named(text: str, words: str, tmp_path: Path
         chosen(ReductionConfig, path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_cells_are_sorted_and_bad_ones_told(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "cells.yaml"
+    rows = [
+        {"name": f"a{i}", "cell": [10 + 0.01 * i, 12, 14, 90, 90, 90], "lattice": "oP"}
+        for i in range(3)
+    ] + [{"name": f"b{i}", "cell": [5, 5, 9 + 0.01 * i, 90, 90, 120]} for i in range(2)]
+    file.write_text(yaml.safe_dump({"cells": rows}))
+    assert main(["cells", str(file), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "a0, a1, a2" in out
+    assert "b0, b1" in out
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "cells.xlsx", "dendrogram.svg", "histograms.svg",
+    }  # fmt: skip
+    rows[1]["cell"] = [10, 12, "long", 90, 90, 90]
+    file.write_text(yaml.safe_dump({"cells": rows}))
+    assert main(["cells", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert "a1" in error
+    assert error.count("\n") == 1
