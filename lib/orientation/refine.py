@@ -31,6 +31,7 @@ from .trust import (
     notes_on_bundle,
     notes_on_stage_a,
     notes_on_third_angle,
+    outlying,
 )
 
 
@@ -68,12 +69,11 @@ def refine_orientations(
     """
     check_scan(data)
     a = _stage_a(data, from_closed_form)
-    spread = a.fit.spread_per_A
-    notes = notes_on_stage_a(a.fit)
+    outside = outlying(data, a.fit, a.points, a.centroids)
+    notes = notes_on_stage_a(a.fit, outside)
     rows = None
     if stage_b and data.intensities is not None:
-        outlying = a.passage[np.abs(a.fit.residual) > 8 * spread]
-        rows = rows_from(data.intensities, data.reciprocal_basis, data.used, outlying)
+        rows = rows_from(data.intensities, data.reciprocal_basis, data.used, a.passage[outside])
     if rows is None or len(rows.bounds) < 20:
         return _only_stage_a(data, a, notes)
     fit = fit_bundle(

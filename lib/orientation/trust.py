@@ -158,11 +158,19 @@ def curve_width(
     return max(0.25 * frames * speed, 0.5 * by_step)
 
 
-def notes_on_stage_a(fit: CentroidFit) -> list[str]:
+def outlying(
+    data: OrientationData, fit: CentroidFit, points: Floats, centroids: Centroids
+) -> NDArray[np.bool_]:
+    """(n,) whether a centroid is where its reflection cannot have been by this rotation."""
+    width = curve_width(data, fit, points, centroids)
+    out: NDArray[np.bool_] = np.abs(fit.residual) > max(8 * fit.spread_per_A, width)
+    return out
+
+
+def notes_on_stage_a(fit: CentroidFit, outside_per_centroid: NDArray[np.bool_]) -> list[str]:
     """What is odd about the rotation and the reflections, one sentence each."""
     notes = []
-    used = fit.weight > 0
-    outside = float(np.mean(np.abs(fit.residual[used]) > 8 * fit.spread_per_A))
+    outside = float(np.mean(outside_per_centroid[fit.weight > 0]))
     if outside > 0.03:
         notes.append(
             f"{100 * outside:.0f} % of the reflections do not follow the rotation of the others "
