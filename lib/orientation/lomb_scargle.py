@@ -1,0 +1,152 @@
+"""Periods in unevenly sampled angles: the weighted Lomb-Scargle periodogram with a floating mean.
+
+At each frequency ``y = c + a cos + b sin`` is fitted by weighted least squares (Zechmeister &
+Kürster, Astron. Astrophys. 496 (2009) 577); the power is the part of chi-square that it takes off.
+How often chance does as well is told by permuting the residuals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..crystal.cell import Floats
+
+#: Frequencies per 1/range.
+OVERSAMPLING = 5
+#: A period longer than this part of the range is a drift rather than a wave.
+LONGEST = 1.0
+_LEAST = 8
+
+
+@dataclass(frozen=True)
+class Wave:
+    """The strongest sinusoid in a curve; NaN throughout where there are too few points.
+
+    Attributes
+    ----------
+    period : in units of x.
+    amplitude, amplitude_sd : in units of y; the error follows from the scatter about the wave.
+    phase_deg : y = mean + amplitude cos(2 pi (x - x_middle) / period - phase).
+    power : part of the scatter that it explains, 0 to 1.
+    p_value : how often permuted points give as strong a wave at any period, at least 1 in the
+        number of permutations and one.
+    """
+
+    period: float
+    amplitude: float
+    amplitude_sd: float
+    phase_deg: float
+    power: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Periodogram:
+    """Amplitudes over periods, and the strongest.
+
+    Attributes
+    ----------
+    period : (k,) falling.
+    amplitude : (k,) of the sinusoid fitted at each.
+    power : (k,) 0 to 1.
+    best : the wave of largest power.
+    """
+
+    period: Floats
+    amplitude: Floats
+    power: Floats
+    best: Wave
+
+
+NO_WAVE = Wave(*(float("nan"),) * 6)
+
+
+def lomb_scargle(
+    x: Floats, y: Floats, sd: Floats, *, permutations: int = 300, seed: int = 0
+) -> Periodogram:
+    """Sinusoids in y(x).
+
+    Parameters
+    ----------
+    x, y, sd : (n,) where, what, and its error; points that are not finite are left out.
+    permutations : for the p-value.
+    seed : of the permutations.
+    """
+    good = np.isfinite(x) & np.isfinite(y) & np.isfinite(sd) & (sd > 0)
+    x, y, sd = x[good], y[good], sd[good]
+    n = len(x)
+    if n < _LEAST or np.ptp(x) <= 0:
+        none = np.zeros(0)
+        return Periodogram(none, none, none, NO_WAVE)
+    middle = 0.5 * (x.min() + x.max())
+    x = x - middle
+    # what the errors do not account for is noise too
+    sd = np.sqrt(sd**2 + excess_variance(y, sd))
+    span = float(np.ptp(x))
+    spacing = float(np.median(np.diff(np.sort(x))))
+    highest = 0.5 / spacing if spacing > 0 else 0.5 * n / span
+    frequency = np.arange(1 / (LONGEST * span), highest, 1 / (OVERSAMPLING * span))
+    angle = 2 * np.pi * frequency[:, None] * x
+    weight = sd**-2 / np.sum(sd**-2)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    cosine -= (cosine @ weight)[:, None]
+    sine -= (sine @ weight)[:, None]
+    cc, ss, cs = cosine**2 @ weight, sine**2 @ weight, (cosine * sine) @ weight
+    det = np.maximum(cc * ss - cs**2, 1e-12)
+    y = y - y @ weight
+
+    def powers(values: Floats) -> tuple[Floats, Floats, Floats]:
+        """Power, and the two amplitudes, at each frequency, of values (n, m)."""
+        moved = (values - weight @ values) * weight[:, None]
+        yc, ys = cosine @ moved, sine @ moved
+        a = (ss[:, None] * yc - cs[:, None] * ys) / det[:, None]
+        b = (cc[:, None] * ys - cs[:, None] * yc) / det[:, None]
+        total = weight @ (values - weight @ values) ** 2
+        return (a * yc + b * ys) / np.maximum(total, 1e-300), a, b
+
+    power, a, b = (one[:, 0] for one in powers(y[:, None]))
+    best = int(np.argmax(power))
+    rng = np.random.default_rng(seed)
+    scaled = y / sd
+    as_strong, left = 0, permutations
+    while left > 0:  # a few at a time, for memory
+        m = min(left, 50)
+        shuffled = np.stack([sd * rng.permutation(scaled) for _ in range(m)], axis=1)
+        as_strong += int(np.sum(powers(shuffled)[0].max(axis=0) >= power[best]))
+        left -= m
+    return Periodogram(
+        1 / frequency,
+        np.hypot(a, b),
+        power,
+        Wave(
+            period=float(1 / frequency[best]),
+            amplitude=float(np.hypot(a[best], b[best])),
+            amplitude_sd=_amplitude_sd(x, y, sd, frequency[best], a[best], b[best]),
+            phase_deg=float(np.rad2deg(np.arctan2(b[best], a[best]))),
+            power=float(power[best]),
+            p_value=(as_strong + 1) / (permutations + 1),
+        ),
+    )
+
+
+def excess_variance(y: Floats, sd: Floats) -> float:
+    """Variance of y that its errors do not account for, robustly; at least 0."""
+    if not len(y):
+        return 0.0
+    spread = 1.4826 * float(np.median(np.abs(y - np.median(y))))
+    return max(spread**2 - float(np.median(sd**2)), 0.0)
+
+
+def _amplitude_sd(x: Floats, y: Floats, sd: Floats, frequency: float, a: float, b: float) -> float:
+    """Error of the amplitude, scaled by the scatter about the wave."""
+    angle = 2 * np.pi * frequency * x
+    basis = np.stack([np.ones(len(x)), np.cos(angle), np.sin(angle)], axis=1)
+    weighted = basis / sd[:, None]
+    covariance = np.linalg.pinv(weighted.T @ weighted)
+    left = y / sd - weighted @ (covariance @ (weighted.T @ (y / sd)))
+    covariance *= float(left @ left) / max(len(x) - 3, 1)
+    amplitude = np.hypot(a, b)
+    slope = np.array([0.0, a, b]) / max(amplitude, 1e-300)
+    return float(np.sqrt(max(slope @ covariance @ slope, 0.0)))
