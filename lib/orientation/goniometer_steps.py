@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from ..crystal.cell import Floats
 from .lomb_scargle import excess_variance
 
-#: Two kinds of steps lie so many of their own spreads asunder; that they alternate regularly tells
-#: them from outliers.
-ASUNDER = 2.5
+#: The rare kind of steps lies so many spreads of the usual kind off it.
+ASUNDER = 5.0
 
 
 @dataclass(frozen=True)
@@ -102,24 +101,16 @@ def step_clusters(
     n = len(step_deg)
     if n < 12:
         return None
-    ordered = np.sort(step_deg)
-    # the cut that leaves the least scatter on both sides (Otsu's)
-    count = np.arange(1, n)
-    total, square = np.cumsum(ordered)[:-1], np.cumsum(ordered**2)[:-1]
-    left = square - total**2 / count
-    right = (np.sum(ordered**2) - square) - (np.sum(ordered) - total) ** 2 / (n - count)
-    cut = int(np.argmin(left + right))
-    limit = 0.5 * (ordered[cut] + ordered[cut + 1])
-    low = step_deg < limit
-    rare = low if low.sum() <= n - low.sum() else ~low
+    rare = _rare_kind(step_deg)
     if rare.sum() < 3:
         return None
     many, few = step_deg[~rare], step_deg[rare]
-    own = max(_robust_sd(many), _robust_sd(few) if len(few) > 4 else 0.0, 1e-9)
     gaps = np.diff(step_frame[rare])
     period = int(np.median(gaps))
     regular = np.mean(np.abs((gaps + period // 2) % period - period // 2) <= max(period // 20, 0))
-    if abs(np.median(many) - np.median(few)) < ASUNDER * own or period < 3 or regular < 0.8:
+    asunder = abs(float(np.median(many) - np.median(few)))
+    mixed = asunder < max(ASUNDER * _robust_sd(many), 2 * _robust_sd(few))
+    if mixed or period < 3 or regular < 0.8:
         return None
     # frames midway between two goniometer steps have the same beam tilt
     phase = int(np.bincount(step_frame[rare] % period).argmax())
@@ -137,6 +128,38 @@ def step_clusters(
         goniometer_deg=float(np.mean(coarse)) if len(coarse) else float("nan"),
         goniometer_sd_deg=float(np.std(coarse, ddof=1)) if many_ones else float("nan"),
     )
+
+
+def _rare_kind(steps: Floats) -> NDArray[np.bool_]:
+    """(n,) True for the rarer of two kinds of steps.
+
+    The first cut leaves the least scatter on both sides (Otsu's); then two normal distributions,
+    whose widths may differ, are fitted by turns, as the goniometer is less exact than the beam.
+    """
+    n = len(steps)
+    ordered = np.sort(steps)
+    count = np.arange(1, n)
+    total, square = np.cumsum(ordered)[:-1], np.cumsum(ordered**2)[:-1]
+    left = square - total**2 / count
+    right = (np.sum(ordered**2) - square) - (np.sum(ordered) - total) ** 2 / (n - count)
+    cut = int(np.argmin(left + right))
+    second = steps > 0.5 * (ordered[cut] + ordered[cut + 1])
+    least = 1e-3 * float(np.ptp(steps)) + 1e-12
+    for _ in range(20):
+        cost = []
+        for kind in (~second, second):
+            if kind.sum() < 2:
+                return np.zeros(n, bool)
+            sd = max(float(np.std(steps[kind])), least)
+            cost.append(
+                0.5 * ((steps - np.mean(steps[kind])) / sd) ** 2 + np.log(sd) - np.log(kind.mean())
+            )
+        again = cost[1] < cost[0]
+        if np.array_equal(again, second):
+            break
+        second = again
+    rare: NDArray[np.bool_] = second if second.sum() <= n / 2 else ~second
+    return rare
 
 
 def _robust_sd(values: Floats) -> float:
