@@ -155,14 +155,15 @@ def lattice_strain(residual: Floats, design: Floats, weight: Floats) -> tuple[Fl
     """
     normal = np.einsum("nip,n,niq->pq", design, weight, design)
     right = np.einsum("nip,n,ni->p", design, weight, residual)
-    number = 2 * len(residual) - 6
-    scale = float(np.sum(weight[:, None] * residual**2)) / max(number, 1)
-    # E is a few per cent at most: components the scan does not see stay zero
-    normal = normal + np.eye(6) * max(scale, 1e-12) / 0.05**2
-    e = np.linalg.solve(normal, right)
-    left = residual - np.einsum("nip,p->ni", design, e)
-    scale = float(np.sum(weight[:, None] * left**2)) / max(number, 1)
-    sd = np.sqrt(np.diag(np.linalg.inv(normal)) * scale)
+    number = max(2 * len(residual) - 6, 1)
+    e = np.zeros(6)
+    for _ in range(3):
+        left = residual - np.einsum("nip,p->ni", design, e)
+        scale = max(float(np.sum(weight[:, None] * left**2)) / number, 1e-12)
+        # E is a few per cent at most: components the scan does not see stay zero
+        whole = normal / scale + np.eye(6) / 0.05**2
+        e = np.linalg.solve(whole, right / scale)
+    sd = np.sqrt(np.diag(np.linalg.inv(whole)))
     matrix = np.array([[e[0], e[3], e[4]], [e[3], e[1], e[5]], [e[4], e[5], e[2]]])
     seen = sd < 0.01
     return np.linalg.eigvalsh(matrix), float(sd[seen].max(initial=0.0)) if seen.any() else np.inf
