@@ -135,7 +135,7 @@ def test_session_page_lists_failed_series_with_their_reason(reduction: Reduction
         SeriesOutcome("bad", "a/bad", reason="a/bad: found no frames, expected some; look"),
     ]  # fmt: skip
     links = {"report/good@v0001": "../good.html"}
-    page = session_page("monday", outcomes, links, "0.1.0")
+    page = session_page("monday", outcomes, (), None, links, "0.1.0")
     _checked(page)
     assert '<a href="../good.html">good</a>' in page
     assert "found no frames, expected some" in page
