@@ -183,6 +183,14 @@ def half_set_sd_deg(one: FrameOrientations, other: FrameOrientations) -> Floats:
     return out
 
 
+def common_sd_deg(one: FrameOrientations, other: FrameOrientations) -> Floats:
+    """(2,) sd of what both halves see frames do, without prior, degrees; 0 for nothing."""
+    a, b = one.small_unshrunk_deg, other.small_unshrunk_deg
+    known = np.isfinite(a[:, 0] + b[:, 0])
+    both = [np.cov(a[known, k], b[known, k])[0, 1] for k in (0, 1)]
+    return np.sqrt(np.maximum(both, 0))
+
+
 def sd_deg(found: FrameOrientations) -> Floats:
     """(frames, 2) predicted standard deviations."""
     out: Floats = np.sqrt(np.einsum("nii->ni", found.covariance_deg2))

@@ -21,6 +21,7 @@ from _orientation import (
     THESIS_UNCORRECTED,
     amplitudes_deg,
     bound_of,
+    common_sd_deg,
     error_of,
     half_set_sd_deg,
     in_halves,
@@ -225,8 +226,10 @@ def garnet(table: Table, folder: Path) -> None:
     curve = [np.nanmean(part) for part in np.array_split(small[:, 1], 12)]
     table.tell("garnet: out of plane, 12 parts of the scan, degrees",
                " ".join(f"{value:+.3f}" for value in curve))  # fmt: skip
-    jitter = ", ".join(f"{np.nanstd(found.small_deg[:, k]):.4f}" for k in (0, 1))
-    table.tell("garnet: sd of small rotations, along, perp, degrees", jitter)
+    claimed = ", ".join(f"{np.nanstd(found.small_deg[:, k]):.4f}" for k in (0, 1))
+    common = ", ".join(f"{sd:.4f}" for sd in common_sd_deg(*ours))
+    table.tell("garnet: sd of small rotations, along, perp, degrees", claimed,
+               f"common to both halves {common}")  # fmt: skip
 
 
 def main() -> int:
