@@ -71,7 +71,7 @@ def from_reduction(
     core = core_radius_px(series, seen, reduction)
     for lattice in reduction.lattices:
         model = model_of(series, reduction, lattice)
-        planned.append((model, *_plan(model, lattice, reduction, series, core, window_per_A)))
+        planned.append((model, *plan(model, lattice, reduction, series, core, window_per_A)))
     slices = [one for _, _, one in planned]
     centres = [(np.round(one.row), np.round(one.column)) for one in slices]
     ceiling = to_electrons(np.array([seen.saturation]), series.pedestal, seen.gain)[0]
@@ -177,7 +177,7 @@ def _growth(
     return [inner / total] if total > 50 and inner.max() < 1.3 * total else []
 
 
-def _plan(
+def plan(
     model: Model,
     lattice: Lattice,
     reduction: Reduction,
@@ -232,9 +232,10 @@ def _sum(
     background = fit_backgrounds(*pixels, slices.reflection, core_px)
     sums = sum_slices(*pixels, background, core_px)
     good = _undisturbed(slices, background, sums)
-    variance = sums.variance + sums.n_core**2 * (
-        background.own_variance + background.shared_variance
-    )
+    with np.errstate(invalid="ignore"):  # infinite times none, where there is no background
+        variance = sums.variance + sums.n_core**2 * (
+            background.own_variance + background.shared_variance
+        )
     told = sums.total > LEAST_SNR * np.sqrt(np.maximum(variance, 1e-9))
     told &= np.hypot(sums.offset_row, sums.offset_column) < core_px
     row = np.where(told, slices.row + sums.offset_row, np.nan)

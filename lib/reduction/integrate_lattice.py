@@ -194,12 +194,12 @@ def _integrate(
             n_frames,
         )
     range_deg = abs(model.angle_step_deg) * n_frames
-    reflections = _edges_flagged(integrated.reflections, plan.core_px, plan.shape)
+    reflections = edges_flagged(integrated.reflections, plan.core_px, plan.shape)
     corrected = correct(reflections, chosen.bravais, n_frames, range_deg)
     return IntegratedLattice(plan, chosen, refined, integrated, corrected, ())
 
 
-def _edges_flagged(r: Reflections, core_px: float, shape: tuple[int, int]) -> Reflections:
+def edges_flagged(r: Reflections, core_px: float, shape: tuple[int, int]) -> Reflections:
     """The same reflections, those whose spot leaves the detector flagged."""
     rows, columns = shape
     inside = np.minimum.reduce([r.row, rows - 1 - r.row, r.column, columns - 1 - r.column])

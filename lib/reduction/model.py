@@ -27,6 +27,8 @@ class Model:
     angle_mid_deg : (n,) nominal goniometer angle of each frame's middle.
     angle_step_deg : nominal rotation per frame.
     rotation_scale : true over nominal rotation, about the middle of the series.
+    frame_turn : (n, 3, 3) small rotations of the laboratory by which single frames are off that
+        (`lib.orientation`); None where they are not known.
     """
 
     orientation: Floats
@@ -37,6 +39,7 @@ class Model:
     knots: Floats = field(default_factory=lambda: np.zeros(1))
     centre_offset_px: Floats = field(default_factory=lambda: np.zeros((1, 2)))
     rotation_scale: float = 1.0
+    frame_turn: Floats | None = None
 
     @property
     def cell(self) -> Cell:

@@ -104,15 +104,29 @@ def place_slices(slices: Slices, model: Model, predictions: Predictions) -> None
     g = model.geometry
     position = slices.frame.astype(float)
     angle_deg = model.angle_deg(position)
-    rc = g.to_pixel(rotated(q0, g.axis, angle_deg), model.centre_px(position))
+    turn = None if model.frame_turn is None else model.frame_turn[slices.frame]
+
+    def at(angle_deg: Floats) -> Floats:
+        q = rotated(q0, g.axis, angle_deg)
+        return q if turn is None else np.asarray(np.einsum("nij,nj->ni", turn, q), np.float64)
+
+    rc = g.to_pixel(at(angle_deg), model.centre_px(position))
     slices.row[:], slices.column[:] = rc[:, 0], rc[:, 1]
+    # an exposure is a step wide whether or not the frames beside it exist
+    half_deg = 0.5 * model.angle_step_deg * model.rotation_scale
+    if turn is not None:
+        ends = [
+            np.linalg.norm(at(angle_deg + shift) + g.s0, axis=1) - 1 / g.wavelength_A
+            for shift in (-half_deg, half_deg)
+        ]
+        slices.excitation_low[:] = np.minimum(*ends)
+        slices.excitation_high[:] = np.maximum(*ends)
+        return
     # |q + s0|^2 = |q|^2 + 2 q_z / lambda + 1 / lambda^2 needs no other component
     axis = np.asarray(g.axis)
     constant = axis[2] * (q0 @ axis)
     a, b = q0[:, 2] - constant, axis[0] * q0[:, 1] - axis[1] * q0[:, 0]
     fixed = np.einsum("ni,ni->n", q0, q0) + 2 * constant / g.wavelength_A + g.wavelength_A**-2
-    # an exposure is a step wide whether or not the frames beside it exist
-    half_deg = 0.5 * model.angle_step_deg * model.rotation_scale
     ends = []
     for shift_deg in (-half_deg, half_deg):
         angle = np.deg2rad(angle_deg + shift_deg)
