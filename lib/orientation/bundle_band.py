@@ -33,6 +33,8 @@ class Solution:
     frame : (frames, 3) step of the deviations.
     deviation : (frames, 3, 3) covariance of the deviations.
     total : (frames, 3, 3) covariance of the frames, smooth rotation included.
+    of_smooth : (frames, 3, 3) the part of `total` that the global parameters' errors are.
+    smooth_covariance : (5, 5) of the global parameters.
     log_evidence : ln of the marginal likelihood, but for a constant.
     """
 
@@ -40,6 +42,8 @@ class Solution:
     frame: Floats
     deviation: Floats
     total: Floats
+    of_smooth: Floats
+    smooth_covariance: Floats
     log_evidence: float
 
 
@@ -81,14 +85,15 @@ def solve(
     frame = alone - solved @ smooth
 
     none = np.zeros((n // PER_FRAME, PER_FRAME, PER_FRAME))
-    own, total = none, none
+    own, total, of_smooth = none, none, none
+    of_p = np.linalg.inv(border)
     if covariances:
         inverse = _inverse_blocks(factor, PER_FRAME)
-        of_p = np.linalg.inv(border)
         x = solved.reshape(-1, PER_FRAME, solved.shape[1])
         y = (tangents - solved).reshape(x.shape)
         own = inverse + np.einsum("fip,pq,fjq->fij", x, of_p, x)
-        total = inverse + np.einsum("fip,pq,fjq->fij", y, of_p, y)
+        of_smooth = np.einsum("fip,pq,fjq->fij", y, of_p, y)
+        total = inverse + of_smooth
     # with eps0 != 0 the quadratic form is that of all of eps, from where eps would be zero
     at_zero = gradient + band_times(band, deviation[:, None])[:, 0]
     fitted = cho_solve_banded((factor, True), at_zero, check_finite=False)
@@ -100,7 +105,9 @@ def solve(
         + at_zero @ fitted
         + rest @ np.linalg.solve(border, rest)
     )
-    return Solution(smooth, frame.reshape(-1, PER_FRAME), own, total, float(log_evidence))
+    return Solution(
+        smooth, frame.reshape(-1, PER_FRAME), own, total, of_smooth, of_p, float(log_evidence)
+    )
 
 
 @numba.njit(cache=True, nogil=True)

@@ -35,7 +35,7 @@ WIDE_DEG = 0.2
 FIRST_SD = np.array([np.deg2rad(0.03), np.deg2rad(0.03), 0.05])
 LEAST_SD = np.array([np.deg2rad(1e-5), np.deg2rad(1e-5), 1e-4])
 MOST_SD = np.array([np.deg2rad(0.5), np.deg2rad(0.5), 0.7])
-GAUSSIAN_STEPS, MIXTURE_STEPS, FREE_STEPS, LAST_STEPS = 9, 5, 3, 3
+GAUSSIAN_STEPS, MIXTURE_STEPS, FREE_STEPS, LAST_STEPS = 9, 5, 3, 15
 HALF_STEPS = 3
 #: Step from which passages may be shifted: frames come first, as both move the curves.
 FIRST_SHIFT = 5
@@ -60,6 +60,7 @@ class BundleFit:
     sd_deg : (3,) found sd of deviations along and perp in deg, and of ln of the frame scale.
     chi_square : median squared residual over its expectation, strong rows.
     half_set_factor : errors by the half-set test over those by the model, along and perp.
+    smooth_factor : (2,) the same of the smooth rotation, 1 or more.
     amplitude : (pieces,) of the passages, 0 where insignificant.
     frame_chi_square : (frames,) mean weighted squared residual; NaN without rows.
     spots : (frames,) rows above three sigma.
@@ -77,6 +78,7 @@ class BundleFit:
     sd_deg: Floats
     chi_square: float
     half_set_factor: Floats
+    smooth_factor: Floats
     amplitude: Floats
     frame_chi_square: Floats
     spots: NDArray[np.int64]
@@ -110,20 +112,12 @@ def fit_bundle(
     for step in range(GAUSSIAN_STEPS + MIXTURE_STEPS):
         state, view, misfit = bundle.looked(state)
         if step >= GAUSSIAN_STEPS and step % 2 == GAUSSIAN_STEPS % 2:
-            top = np.repeat(state.amplitude, np.diff(rows.bounds)) * view.scale[rows.frame]
-            mixture = fit_mixture(
-                view.s, view.delta, view.sigma, state.weight, rows.intensity, top, view.curve,
-                state.shape.mixture, rows.bounds,
-            )  # fmt: skip
-            state = replace(state, shape=replace(state.shape, mixture=mixture))
-            state, view, misfit = bundle.looked(state)
+            state, view, misfit = _reshaped(bundle, state, view)
         if step >= 2:
-            model, variance = bundle.model(state, view)
-            kappa = proportional_error(misfit.residual, misfit.leverage, variance, model)
-            state = replace(state, kappa=kappa)
+            state = _with_kappa(bundle, state, view, misfit)
         if step >= FIRST_SHIFT:
             state = replace(state, shift_sd=_lean(state, misfit))
-        band, right = bundle.equations(state, view, misfit, bundle.all)
+        band, right = bundle.equations(state, view, misfit)
         if step < GAUSSIAN_STEPS:
             state = replace(state, shape=_wider(bundle, state, view, misfit.residual))
         solution = bundle.solution(state, band, right, state.sd)
@@ -135,14 +129,19 @@ def fit_bundle(
     temper = max(1.0, chi_square) * max(1.0, float(np.mean(factor**2)))
     for step in range(LAST_STEPS):
         state, view, misfit = bundle.looked(state)
-        band, right = bundle.equations(state, view, misfit, bundle.all)
+        band, right = bundle.equations(state, view, misfit)
         band, right = band / temper, right / temper
         if step == 0:
             state = replace(state, sd=_without_needless_width(bundle, state, band, right))
         solution = bundle.solution(state, band, right, state.sd)
+        before = state.sd
         state = bundle.stepped(state, solution, misfit)
-        if step < LAST_STEPS - 1:
-            state = replace(state, sd=_mackay(bundle, state, solution))
+        if step >= 2 and _settled(bundle, state, solution):
+            break
+        # with the widths that gave the covariances kept to the end
+        state = replace(state, sd=_mackay(bundle, state, solution))
+    state = replace(state, sd=before)
+    smooth_factor = _smooth_factor(bundle, state, temper, seed)
 
     state, view, misfit = bundle.looked(state)
     residual = misfit.residual
@@ -158,7 +157,8 @@ def fit_bundle(
         state.smooth,
         state.small,
         small_angles(free_e, reference, state.smooth.axis),
-        solution.total[:, :2, :2],
+        solution.total[:, :2, :2]
+        + (np.outer(smooth_factor, smooth_factor) - 1) * solution.of_smooth[:, :2, :2],
         free_solution.total[:, :2, :2] * np.outer(widened, widened),
         np.exp(state.log_scale),
         state.shape,
@@ -167,10 +167,18 @@ def fit_bundle(
         np.array([*np.rad2deg(state.sd[:2]), state.sd[2]]),
         chi_square,
         factor,
+        smooth_factor,
         state.amplitude,
         per_frame,
         np.bincount(rows.frame[clear], minlength=bundle.n),
     )
+
+
+def _settled(bundle: Bundle, state: State, solution: Solution) -> bool:
+    """Whether a step moved frames by less than a twentieth of their errors."""
+    moved = solution.frame[:, :2] + state.smooth.tangents(bundle.angle_deg) @ solution.smooth
+    sd = np.sqrt(np.diagonal(solution.total, axis1=1, axis2=2)[:, :2])
+    return bool((np.abs(moved) < 0.05 * sd)[bundle.observed].all())
 
 
 def _wider(bundle: Bundle, state: State, view: View, residual: Floats) -> RockingShape:
@@ -241,6 +249,52 @@ def _without_needless_width(bundle: Bundle, state: State, band: Floats, right: F
     return sd
 
 
+def _reshaped(bundle: Bundle, state: State, view: View) -> tuple[State, View, Misfit]:
+    """The state with the curve's mixture anew, and how it looks then."""
+    rows = bundle.rows
+    top = np.repeat(state.amplitude, np.diff(rows.bounds)) * view.scale[rows.frame]
+    mixture = fit_mixture(
+        view.s, view.delta, view.sigma, state.weight, rows.intensity, top, view.curve,
+        state.shape.mixture, rows.bounds,
+    )  # fmt: skip
+    return bundle.looked(replace(state, shape=replace(state.shape, mixture=mixture)))
+
+
+def _with_kappa(bundle: Bundle, state: State, view: View, misfit: Misfit) -> State:
+    model, variance = bundle.model(state, view)
+    return replace(
+        state, kappa=proportional_error(misfit.residual, misfit.leverage, variance, model)
+    )
+
+
+def _smooth_factor(bundle: Bundle, state: State, temper: float, seed: int) -> Floats:
+    """Errors of the smooth rotation by two halves over those expected, (2,), 1 or more.
+
+    It is a mean over all frames, where errors that many frames share (of the curve's shape, of the
+    cell) count and those of single frames do not; so it has factors of its own, along and perp.
+    """
+    first = halves(bundle.rows.hkl, seed)
+    answers, expected = [], []
+    for pieces in (first, ~first):
+        half, there = bundle.part(state, pieces)
+        for step in range(HALF_STEPS + 2):
+            there, view, misfit = half.looked(there)
+            if step % 2 == 0 and (state.shape.mixture != GAUSSIAN).any():
+                there, view, misfit = _reshaped(half, there, view)
+            there = _with_kappa(half, there, view, misfit)
+            band, right = half.equations(there, view, misfit)
+            found = half.solution(there, band / temper, right / temper, there.sd, False)
+            there = half.stepped(there, found, misfit)
+        answers.append(there.smooth.directions(bundle.angle_deg))
+        expected.append(found.smooth_covariance)
+    difference = small_angles(answers[0], answers[1], state.smooth.axis)
+    tangents = state.smooth.tangents(bundle.angle_deg)
+    variance = np.einsum("fip,pq,fiq->fi", tangents, expected[0] + expected[1], tangents)
+    ratio = np.sum(difference**2, axis=0) / np.maximum(np.sum(variance, axis=0), 1e-300)
+    factor: Floats = np.sqrt(np.maximum(ratio, 1.0))
+    return factor
+
+
 def _without_prior(
     bundle: Bundle, state: State, seed: int
 ) -> tuple[State, Solution, float, Floats]:
@@ -248,7 +302,7 @@ def _without_prior(
     sd = np.array([np.deg2rad(WIDE_DEG), np.deg2rad(WIDE_DEG), state.sd[2]])
     for step in range(FREE_STEPS):
         state, view, misfit = bundle.looked(state)
-        band, right = bundle.equations(state, view, misfit, bundle.all)
+        band, right = bundle.equations(state, view, misfit)
         solution = bundle.solution(state, band, right, sd, step == FREE_STEPS - 1)
         state = bundle.stepped(state, solution, misfit)
     residual, leverage = misfit.residual, misfit.leverage
@@ -260,17 +314,18 @@ def _without_prior(
         z2 = residual[strong] ** 2 / (1 - leverage[strong]) / variance[strong]
         chi_square = float(np.median(z2)) / 0.4549
     first = halves(bundle.rows.hkl, seed)
+    scaled = max(1.0, chi_square)
     answers, expected = [], []
-    for chosen in (first, ~first):
-        half = state
+    for pieces in (first, ~first):
+        half, there = bundle.part(state, pieces)
         for step in range(HALF_STEPS):
-            half, half_view, misfit = bundle.looked(half)
-            band, right = bundle.equations(half, half_view, misfit, chosen)
-            scaled = max(1.0, chi_square)
-            found = bundle.solution(half, band / scaled, right / scaled, sd, step == HALF_STEPS - 1)
-            half = bundle.stepped(half, found, misfit)
-        e = displaced(half.smooth.directions(bundle.angle_deg), half.smooth.axis, half.small)
-        answers.append(e)
+            there, view, misfit = half.looked(there)
+            band, right = half.equations(there, view, misfit)
+            found = half.solution(there, band / scaled, right / scaled, sd, step == HALF_STEPS - 1)
+            there = half.stepped(there, found, misfit)
+        answers.append(
+            displaced(there.smooth.directions(bundle.angle_deg), there.smooth.axis, there.small)
+        )
         expected.append(np.diagonal(found.total, axis1=1, axis2=2)[:, :2])
     difference = small_angles(answers[0], answers[1], state.smooth.axis)
     factor = error_factor(difference, expected[0], expected[1], np.deg2rad(WIDE_DEG))

@@ -102,6 +102,26 @@ def rows_from(
     )
 
 
+def some_of(rows: Rows, pieces: NDArray[np.bool_]) -> Rows:
+    """The rows of some of the pieces (pieces,)."""
+    number = np.diff(rows.bounds)
+    keep = np.repeat(pieces, number)
+    return Rows(
+        rows.points[keep],
+        rows.length[keep],
+        rows.frame[keep],
+        rows.intensity[keep],
+        rows.background[keep],
+        rows.gain,
+        np.concatenate([[0], np.cumsum(number[pieces])]).astype(np.int64),
+        rows.hkl[pieces],
+        rows.passage[pieces],
+        rows.row[keep],
+        rows.column[keep],
+        rows.source[keep],
+    )
+
+
 def _background(
     intensity: Floats, variance: Floats, gain: float, starts: NDArray[np.int64]
 ) -> Floats:
@@ -218,7 +238,6 @@ def normal_equations(
     residual: Floats,
     shift: Floats,
     shift_sd: float,
-    chosen: NDArray[np.bool_],
     n_frames: int,
     width: int,
 ) -> tuple[Floats, Floats]:
@@ -233,7 +252,7 @@ def normal_equations(
     c = np.zeros((2, PER_FRAME * (LONGEST + 1)))
     jacobian = np.zeros(PER_FRAME)
     for j in range(len(bounds) - 1):
-        if amplitude[j] <= 0 or not chosen[j]:
+        if amplitude[j] <= 0:
             continue
         start, stop = bounds[j], bounds[j + 1]
         aa = au = uu = ar = ur = 0.0

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..crystal.cell import Floats
 from .bundle_band import PER_FRAME, Solution, solve
-from .bundle_model import Rows, band_width, normal_equations, weigh
+from .bundle_model import Rows, band_width, normal_equations, some_of, weigh
 from .bundle_profile import GAUSSIAN, RockingShape, averaged
 from .geometry import SmoothRotation, along_perp, displaced, excitation
 
@@ -78,11 +78,24 @@ class Bundle:
         self, rows: Rows, angle_deg: Floats, exposure_deg: Floats, wavelength_A: float
     ) -> None:
         self.rows, self.angle_deg, self.wavelength_A = rows, angle_deg, wavelength_A
-        self.half_exposure = np.deg2rad(np.asarray(exposure_deg, float)) / 2
+        self.exposure_deg = np.asarray(exposure_deg, float)
+        self.half_exposure = np.deg2rad(self.exposure_deg) / 2
         self.n = len(angle_deg)
         self.width = band_width(rows)
         self.observed = np.bincount(rows.frame, minlength=self.n) > 0
-        self.all = np.ones(len(rows.bounds) - 1, bool)
+
+    def part(self, state: State, pieces: NDArray[np.bool_]) -> tuple[Bundle, State]:
+        """The fit of some of the pieces (pieces,) alone, and the state of these."""
+        keep = np.repeat(pieces, np.diff(self.rows.bounds))
+        fewer = Bundle(
+            some_of(self.rows, pieces), self.angle_deg, self.exposure_deg, self.wavelength_A
+        )
+        return fewer, replace(
+            state,
+            weight=state.weight[keep],
+            amplitude=state.amplitude[pieces],
+            shift=state.shift[pieces],
+        )
 
     def view(self, state: State) -> View:
         """Excitation errors and curves of all rows."""
@@ -122,15 +135,13 @@ class Bundle:
         model = top * view.curve
         return model, rows.gain * np.maximum(model, 0) + rows.background
 
-    def equations(
-        self, state: State, view: View, misfit: Misfit, chosen: NDArray[np.bool_]
-    ) -> tuple[Floats, Floats]:
-        """Normal equations of the frames, from the `chosen` pieces (pieces,)."""
+    def equations(self, state: State, view: View, misfit: Misfit) -> tuple[Floats, Floats]:
+        """Normal equations of the frames: S as a band, and b."""
         rows = self.rows
         return normal_equations(
             rows.bounds, rows.frame, view.curve, view.curve_slope, view.shift_slope,
             view.small_slope, view.scale, state.amplitude, state.weight, misfit.residual,
-            state.shift, state.shift_sd, chosen, self.n, self.width,
+            state.shift, state.shift_sd, self.n, self.width,
         )  # fmt: skip
 
     def solution(

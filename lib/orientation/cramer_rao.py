@@ -81,7 +81,7 @@ def cramer_rao(
     band, _ = normal_equations(
         bounds, f, mu, ones, ones, slope[order], np.ones(n_frames), np.ones(len(bounds) - 1),
         1 / variance[order], np.zeros(len(f)), np.zeros(len(bounds) - 1), 0.0,
-        np.ones(len(bounds) - 1, bool), n_frames, width,
+        n_frames, width,
     )  # fmt: skip
     band = _angles_only(band)
     padded = np.zeros((n_frames, PER_FRAME, tangents.shape[2]))

@@ -189,6 +189,8 @@ def _with_stage_b(
         "chi_square": fit.chi_square,
         "half_set_factor_along": float(fit.half_set_factor[0]),
         "half_set_factor_perp": float(fit.half_set_factor[1]),
+        "half_set_factor_smooth_along": float(fit.smooth_factor[0]),
+        "half_set_factor_smooth_perp": float(fit.smooth_factor[1]),
         "observations": float(len(rows.frame)),
         "reflections": float(np.count_nonzero(fit.amplitude)),
     }

@@ -139,7 +139,7 @@ def test_elimination_is_the_whole_problem(shift_sd: float) -> None:
     width = 3 * 6
     band, right = normal_equations(
         r["bounds"], r["frame"], r["curve"], r["slope"], lean, r["small"], scale, amplitude,
-        weight, residual, shift, shift_sd, np.ones(pieces, bool), frames, width,
+        weight, residual, shift, shift_sd, frames, width,
     )  # fmt: skip
     own = np.repeat(np.arange(pieces), np.diff(r["bounds"]))
     k = scale[r["frame"]]
