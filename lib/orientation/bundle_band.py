@@ -4,7 +4,9 @@ Unknowns are a few per frame (w1, w2, ln k), in the order of the frames, so that
 last a few frames couple near neighbours only: S is banded. The global parameters p move frames by
 ``T p``; with the deviations eps from that they minimise
 
-``1/2 (T p + eps)^T S (T p + eps) - b^T (T p + eps) + 1/2 (eps0 + eps)^T Lambda (eps0 + eps)``.
+``1/2 w^T S w - b^T w + 1/2 (eps0 + eps)^T Lambda (eps0 + eps) + 1/2 (p0 + p)^T H (p0 + p)``
+
+with ``w = T p + eps``; H is zero for those that are free.
 
 Time and memory are linear in the number of frames.
 """
@@ -29,12 +31,12 @@ class Solution:
 
     Attributes
     ----------
-    smooth : (5,) step of the global parameters.
+    smooth : (m,) step of the global parameters.
     frame : (frames, 3) step of the deviations.
     deviation : (frames, 3, 3) covariance of the deviations.
     total : (frames, 3, 3) covariance of the frames, smooth rotation included.
     of_smooth : (frames, 3, 3) the part of `total` that the global parameters' errors are.
-    smooth_covariance : (5, 5) of the global parameters.
+    smooth_covariance : (m, m) of the global parameters.
     log_evidence : ln of the marginal likelihood, but for a constant.
     """
 
@@ -53,6 +55,8 @@ def solve(
     tangents: Floats,
     precision: Floats,
     deviation: Floats,
+    held: Floats,
+    at: Floats,
     covariances: bool = True,
 ) -> Solution:
     """One Gauss-Newton step.
@@ -61,9 +65,10 @@ def solve(
     ----------
     band : (bandwidth + 1, 3 frames) S, ``band[d, i] = S[i + d, i]``.
     gradient : (3 frames,) b.
-    tangents : (3 frames, 5) T.
+    tangents : (3 frames, m) T.
     precision : (3 frames,) diagonal of Lambda.
     deviation : (3 frames,) eps0, deviations so far.
+    held, at : (m,) diagonal of H, and p0, global parameters so far (of those held).
     covariances : whether to work them out; zeros if not.
 
     Raises
@@ -80,8 +85,8 @@ def solve(
     alone = cho_solve_banded((factor, True), right, check_finite=False)
     border = tangents.T @ coupling - coupling.T @ solved
     border = 0.5 * (border + border.T)
-    border[np.diag_indices_from(border)] += 1e-9 * np.trace(tangents.T @ coupling)
-    smooth = np.linalg.solve(border, tangents.T @ gradient - coupling.T @ alone)
+    border[np.diag_indices_from(border)] += held + 1e-9 * np.trace(tangents.T @ coupling)
+    smooth = np.linalg.solve(border, tangents.T @ gradient - held * at - coupling.T @ alone)
     frame = alone - solved @ smooth
 
     none = np.zeros((n // PER_FRAME, PER_FRAME, PER_FRAME))
@@ -95,11 +100,13 @@ def solve(
         of_smooth = np.einsum("fip,pq,fjq->fij", y, of_p, y)
         total = inverse + of_smooth
     # with eps0 != 0 the quadratic form is that of all of eps, from where eps would be zero
-    at_zero = gradient + band_times(band, deviation[:, None])[:, 0]
+    far = deviation + tangents @ at
+    at_zero = gradient + band_times(band, far[:, None])[:, 0]
     fitted = cho_solve_banded((factor, True), at_zero, check_finite=False)
     rest = tangents.T @ at_zero - coupling.T @ fitted
     log_evidence = 0.5 * (
         np.sum(np.log(precision))
+        + np.sum(np.log(held[held > 0]))
         - 2 * np.sum(np.log(factor[0]))
         - np.linalg.slogdet(border)[1]
         + at_zero @ fitted

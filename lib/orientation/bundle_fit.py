@@ -25,14 +25,16 @@ from ..crystal.cell import Floats
 from .bundle_band import PER_FRAME, Solution
 from .bundle_model import Rows, proportional_error, width_equations
 from .bundle_profile import GAUSSIAN, RockingShape, fit_mixture
-from .bundle_state import Bundle, Misfit, State, View, first_shape
-from .geometry import SmoothRotation, displaced, small_angles
+from .bundle_state import LEAST_DRIFT, Bundle, Misfit, State, View, first_shape
+from .geometry import N_TANGENTS, SmoothRotation, displaced, small_angles
 from .half_sets import error_factor, halves
 
 #: sd of the deviations in the solution without prior, deg: keeps frames without spots finite.
 WIDE_DEG = 0.2
 #: sd at which fits begin, and bounds of it: along, perp (rad), ln of the scale.
 FIRST_SD = np.array([np.deg2rad(0.03), np.deg2rad(0.03), 0.05])
+#: sd of slow deviations at which they begin, rad.
+FIRST_DRIFT = np.deg2rad(0.01)
 LEAST_SD = np.array([np.deg2rad(1e-5), np.deg2rad(1e-5), 1e-4])
 MOST_SD = np.array([np.deg2rad(0.5), np.deg2rad(0.5), 0.7])
 GAUSSIAN_STEPS, MIXTURE_STEPS, FREE_STEPS, LAST_STEPS = 9, 5, 3, 15
@@ -58,6 +60,7 @@ class BundleFit:
     kappa : proportional error of a row.
     shift_sd : found sd of the passages' shifts, in units of their widths; 0: none needed.
     sd_deg : (3,) found sd of deviations along and perp in deg, and of ln of the frame scale.
+    drift_sd_deg : (2,) found sd of slow deviations along and perp; 0: none.
     chi_square : median squared residual over its expectation, strong rows.
     half_set_factor : errors by the half-set test over those by the model, along and perp.
     smooth_factor : (2,) the same of the smooth rotation, 1 or more.
@@ -76,6 +79,7 @@ class BundleFit:
     kappa: float
     shift_sd: float
     sd_deg: Floats
+    drift_sd_deg: Floats
     chi_square: float
     half_set_factor: Floats
     smooth_factor: Floats
@@ -104,7 +108,8 @@ def fit_bundle(
     state = State(
         start, np.zeros((bundle.n, 2)), np.zeros(bundle.n), RockingShape(2e-3, 5e-4, GAUSSIAN),
         0.1, 1 / (rows.background + np.maximum(rows.intensity, 0) * rows.gain),
-        np.zeros(len(rows.bounds) - 1), FIRST_SD, np.zeros(len(rows.bounds) - 1),
+        np.zeros(len(rows.bounds) - 1), FIRST_SD, np.zeros(len(rows.bounds) - 1), 0.0,
+        np.zeros((2, bundle.splines.shape[1])), np.zeros(2),
     )  # fmt: skip
     view = bundle.view(state)
     state = replace(state, shape=first_shape(rows, view.s, view.delta))
@@ -117,13 +122,15 @@ def fit_bundle(
             state = _with_kappa(bundle, state, view, misfit)
         if step >= FIRST_SHIFT:
             state = replace(state, shift_sd=_lean(state, misfit))
+        if step == FIRST_SHIFT:
+            state = replace(state, drift_sd=np.full(2, FIRST_DRIFT))
         band, right = bundle.equations(state, view, misfit)
         if step < GAUSSIAN_STEPS:
             state = replace(state, shape=_wider(bundle, state, view, misfit.residual))
         solution = bundle.solution(state, band, right, state.sd)
         state = bundle.stepped(state, solution, misfit)
         if step >= 2:
-            state = replace(state, sd=_mackay(bundle, state, solution))
+            state = _mackay(bundle, state, solution)
 
     free, free_solution, chi_square, factor = _without_prior(bundle, state, seed)
     temper = max(1.0, chi_square) * max(1.0, float(np.mean(factor**2)))
@@ -132,15 +139,15 @@ def fit_bundle(
         band, right = bundle.equations(state, view, misfit)
         band, right = band / temper, right / temper
         if step == 0:
-            state = replace(state, sd=_without_needless_width(bundle, state, band, right))
+            state = _without_needless_width(bundle, state, band, right)
         solution = bundle.solution(state, band, right, state.sd)
-        before = state.sd
+        before = state
         state = bundle.stepped(state, solution, misfit)
         if step >= 2 and _settled(bundle, state, solution):
             break
         # with the widths that gave the covariances kept to the end
-        state = replace(state, sd=_mackay(bundle, state, solution))
-    state = replace(state, sd=before)
+        state = _mackay(bundle, state, solution)
+    state = replace(state, sd=before.sd, drift_sd=before.drift_sd)
     smooth_factor = _smooth_factor(bundle, state, temper, seed)
 
     state, view, misfit = bundle.looked(state)
@@ -165,6 +172,7 @@ def fit_bundle(
         state.kappa,
         state.shift_sd,
         np.array([*np.rad2deg(state.sd[:2]), state.sd[2]]),
+        np.rad2deg(state.drift_sd),
         chi_square,
         factor,
         smooth_factor,
@@ -176,7 +184,7 @@ def fit_bundle(
 
 def _settled(bundle: Bundle, state: State, solution: Solution) -> bool:
     """Whether a step moved frames by less than a twentieth of their errors."""
-    moved = solution.frame[:, :2] + state.smooth.tangents(bundle.angle_deg) @ solution.smooth
+    moved = solution.frame[:, :2] + bundle.tangents(state) @ solution.smooth
     sd = np.sqrt(np.diagonal(solution.total, axis1=1, axis2=2)[:, :2])
     return bool((np.abs(moved) < 0.05 * sd)[bundle.observed].all())
 
@@ -219,34 +227,52 @@ def _lean(state: State, misfit: Misfit) -> float:
     return float(np.clip(sd, max(state.shift_sd / 3, 1e-3), min(state.shift_sd * 3, 1.0)))
 
 
-def _mackay(bundle: Bundle, state: State, solution: Solution) -> Floats:
-    """sd of the priors (3,): ``sd^2 <- sum eps^2 / gamma``, ``gamma = sum (1 - C / sd^2)``.
+def _mackay(bundle: Bundle, state: State, solution: Solution) -> State:
+    """Widths of the priors anew: ``sd^2 <- sum eps^2 / gamma``, ``gamma = sum (1 - C / sd^2)``.
 
     gamma is the number of well-determined deviations (MacKay, Neural Computation 4 (1992) 415).
     """
-    eps = np.column_stack([state.small, state.log_scale])[bundle.observed]
+    quick = state.small - bundle.splines @ state.drift.T
+    eps = np.column_stack([quick, state.log_scale])[bundle.observed]
     variance = np.diagonal(solution.deviation, axis1=1, axis2=2)[bundle.observed]
     gamma = np.maximum(np.sum(1 - variance / state.sd**2, axis=0), 1e-3 * len(eps))
     sd = np.sqrt(np.sum(eps**2, axis=0) / gamma)
     # not more than threefold at once: early steps are far from where they lead
-    sd = np.clip(sd, state.sd / 3, state.sd * 3)
-    return np.clip(sd, LEAST_SD, MOST_SD)
+    sd = np.clip(np.clip(sd, state.sd / 3, state.sd * 3), LEAST_SD, MOST_SD)
+    drift_sd = state.drift_sd
+    if (drift_sd > 0).any() and state.drift.size:
+        variance = np.diag(solution.smooth_covariance)[N_TANGENTS:].reshape(state.drift.shape)
+        wide = np.maximum(drift_sd, LEAST_DRIFT)[:, None]
+        gamma = np.maximum(np.sum(1 - variance / wide**2, axis=1), 1e-2)
+        new = np.sqrt(np.sum(state.drift**2, axis=1) / gamma)
+        new = np.clip(np.clip(new, drift_sd / 3, drift_sd * 3), 10 * LEAST_DRIFT, MOST_SD[0])
+        drift_sd = np.where(drift_sd > 0, new, 0.0)
+    return replace(state, sd=sd, drift_sd=drift_sd)
 
 
-def _without_needless_width(bundle: Bundle, state: State, band: Floats, right: Floats) -> Floats:
-    """Prior widths (3,), those made zero that the evidence does not ask for.
+def _without_needless_width(bundle: Bundle, state: State, band: Floats, right: Floats) -> State:
+    """The state with those widths made zero that the evidence does not ask for.
 
     MacKay's update stands still where the width that is best is zero; the evidence does not.
     """
-    sd = state.sd.copy()
-    best = bundle.solution(state, band, right, sd, covariances=False).log_evidence
-    for k in range(PER_FRAME):
-        without = sd.copy()
-        without[k] = LEAST_SD[k]
-        evidence = bundle.solution(state, band, right, without, covariances=False).log_evidence
-        if evidence > best - OCCAM:
-            sd, best = without, max(evidence, best)
-    return sd
+
+    def evidence(one: State) -> float:
+        return bundle.solution(one, band, right, one.sd, covariances=False).log_evidence
+
+    best = evidence(state)
+    for k in range(2 + PER_FRAME):
+        if k < 2:
+            drift_sd = state.drift_sd.copy()
+            drift_sd[k] = 0.0
+            without = replace(state, drift_sd=drift_sd)
+        else:
+            sd = state.sd.copy()
+            sd[k - 2] = LEAST_SD[k - 2]
+            without = replace(state, sd=sd)
+        there = evidence(without)
+        if there > best - OCCAM:
+            state, best = without, max(there, best)
+    return state
 
 
 def _reshaped(bundle: Bundle, state: State, view: View) -> tuple[State, View, Misfit]:
@@ -285,10 +311,13 @@ def _smooth_factor(bundle: Bundle, state: State, temper: float, seed: int) -> Fl
             band, right = half.equations(there, view, misfit)
             found = half.solution(there, band / temper, right / temper, there.sd, False)
             there = half.stepped(there, found, misfit)
-        answers.append(there.smooth.directions(bundle.angle_deg))
+        slow = bundle.splines @ there.drift.T
+        answers.append(
+            displaced(there.smooth.directions(bundle.angle_deg), there.smooth.axis, slow)
+        )
         expected.append(found.smooth_covariance)
     difference = small_angles(answers[0], answers[1], state.smooth.axis)
-    tangents = state.smooth.tangents(bundle.angle_deg)
+    tangents = bundle.tangents(state)
     variance = np.einsum("fip,pq,fiq->fi", tangents, expected[0] + expected[1], tangents)
     ratio = np.sum(difference**2, axis=0) / np.maximum(np.sum(variance, axis=0), 1e-300)
     factor: Floats = np.sqrt(np.maximum(ratio, 1.0))
@@ -300,6 +329,7 @@ def _without_prior(
 ) -> tuple[State, Solution, float, Floats]:
     """The frames each on its own, chi-square, and the half-set factor (2,) there."""
     sd = np.array([np.deg2rad(WIDE_DEG), np.deg2rad(WIDE_DEG), state.sd[2]])
+    state = replace(state, drift=0 * state.drift, drift_sd=np.zeros(2))
     for step in range(FREE_STEPS):
         state, view, misfit = bundle.looked(state)
         band, right = bundle.equations(state, view, misfit)

@@ -6,13 +6,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import BSpline
 
 from ..crystal.cell import Floats
 from .bundle_band import PER_FRAME, Solution, solve
 from .bundle_model import Rows, band_width, normal_equations, some_of, weigh
 from .bundle_profile import GAUSSIAN, RockingShape, averaged
-from .geometry import SmoothRotation, along_perp, displaced, excitation
+from .geometry import N_TANGENTS, SmoothRotation, along_perp, displaced, excitation
 
+#: Distance of the knots of slow deviations.
+KNOT_DEG = 5.0
+#: sd of slow deviations that are not there, rad.
+LEAST_DRIFT = np.deg2rad(1e-6)
 #: Largest step of a frame per iteration, rad.
 LONGEST_STEP = np.deg2rad(0.08)
 
@@ -24,7 +29,7 @@ class State:
     Attributes
     ----------
     smooth : the smooth rotation.
-    small : (frames, 2) deviations from it, rad.
+    small : (frames, 2) deviations from it, slow ones and those of single frames, rad.
     log_scale : (frames,) ln k.
     shape : of the rocking curves.
     kappa : proportional error of a row.
@@ -32,6 +37,8 @@ class State:
     amplitude, shift : (pieces,) A, and shift of the curve in units of its width.
     sd : (3,) of the priors: along, perp (rad), ln k.
     shift_sd : of the prior of the shifts; 0: there are none.
+    drift : (2, splines) coefficients of the slow deviations along and perp, rad.
+    drift_sd : (2,) of their prior; 0: there are none.
     """
 
     smooth: SmoothRotation
@@ -43,7 +50,9 @@ class State:
     amplitude: Floats
     sd: Floats
     shift: Floats
-    shift_sd: float = 0.0
+    shift_sd: float
+    drift: Floats
+    drift_sd: Floats
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,7 @@ class Bundle:
         self.n = len(angle_deg)
         self.width = band_width(rows)
         self.observed = np.bincount(rows.frame, minlength=self.n) > 0
+        self.splines = _splines(self.angle_deg)
 
     def part(self, state: State, pieces: NDArray[np.bool_]) -> tuple[Bundle, State]:
         """The fit of some of the pieces (pieces,) alone, and the state of these."""
@@ -148,12 +158,23 @@ class Bundle:
         self, state: State, band: Floats, right: Floats, sd: Floats, covariances: bool = True
     ) -> Solution:
         """The step they ask for under priors of widths `sd` (3,)."""
-        tangents = np.zeros((self.n, PER_FRAME, 5))
-        tangents[:, :2] = state.smooth.tangents(self.angle_deg)
-        deviation = np.column_stack([state.small, state.log_scale]).ravel()
+        tangents = np.zeros((self.n, PER_FRAME, N_TANGENTS + 2 * self.splines.shape[1]))
+        tangents[:, :2] = self.tangents(state)
+        drift = np.repeat(np.maximum(state.drift_sd, LEAST_DRIFT), self.splines.shape[1])
+        free = np.zeros(N_TANGENTS)
+        slow = self.splines @ state.drift.T
+        deviation = np.column_stack([state.small - slow, state.log_scale]).ravel()
         return solve(
-            band, right, tangents.reshape(-1, 5), np.tile(1 / sd**2, self.n), deviation, covariances
-        )
+            band, right, tangents.reshape(PER_FRAME * self.n, -1), np.tile(1 / sd**2, self.n),
+            deviation, np.r_[free, 1 / drift**2], np.r_[free, state.drift.ravel()], covariances,
+        )  # fmt: skip
+
+    def tangents(self, state: State) -> Floats:
+        """(frames, 2, m) T: the smooth rotation's five, then slow deviations along and perp."""
+        slow = np.zeros((self.n, 2, 2, self.splines.shape[1]))
+        slow[:, 0, 0], slow[:, 1, 1] = self.splines, self.splines
+        smooth = state.smooth.tangents(self.angle_deg)
+        return np.concatenate([smooth, slow.reshape(self.n, 2, -1)], axis=2)
 
     def stepped(self, state: State, solution: Solution, misfit: Misfit) -> State:
         """The state after that step, as far as it is not too long to be believed."""
@@ -164,12 +185,25 @@ class Bundle:
         step = solution.frame
         limit = min(1.0, LONGEST_STEP / max(1e-12, float(np.abs(solution.smooth).max())))
         small = np.clip(step[:, :2], -LONGEST_STEP, LONGEST_STEP)
+        drift = limit * solution.smooth[N_TANGENTS:].reshape(state.drift.shape)
         return replace(
             state,
-            smooth=state.smooth.moved(limit * solution.smooth),
-            small=state.small + small,
+            smooth=state.smooth.moved(limit * solution.smooth[:N_TANGENTS]),
+            small=state.small + small + self.splines @ drift.T,
+            drift=state.drift + drift,
             log_scale=np.clip(state.log_scale + np.clip(step[:, 2], -0.3, 0.3), -3, 3),
         )
+
+
+def _splines(angle_deg: Floats) -> Floats:
+    """(frames, k) cubic B-splines over the scan, a knot every `KNOT_DEG`; k = 0 for short ones."""
+    span = float(np.ptp(angle_deg))
+    pieces = min(int(span / KNOT_DEG), len(angle_deg) // 8)
+    if pieces < 2:
+        return np.zeros((len(angle_deg), 0))
+    low, high = float(angle_deg.min()), float(angle_deg.max())
+    knots = np.r_[[low] * 3, np.linspace(low, high, pieces + 1), [high] * 3]
+    return BSpline.design_matrix(angle_deg, knots, 3).toarray()
 
 
 def first_shape(bundle_rows: Rows, s: Floats, delta: Floats) -> RockingShape:

@@ -91,7 +91,8 @@ def cramer_rao(
     nothing = np.zeros(PER_FRAME * n_frames)
     # (nearly) no prior; the border takes up what it leaves
     weak = np.full(PER_FRAME * n_frames, 1e-3)
-    free = solve(band, nothing, t, weak, nothing).total[:, :2, :2]
+    of_no_prior = np.zeros(t.shape[1])
+    free = solve(band, nothing, t, weak, nothing, of_no_prior, of_no_prior).total[:, :2, :2]
     of_smooth = np.einsum("fip,pq,fjq->fij", tangents, smooth, tangents)
     return CramerRao(np.rad2deg(np.rad2deg(free)), np.rad2deg(np.rad2deg(of_smooth)))
 

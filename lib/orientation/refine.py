@@ -181,6 +181,8 @@ def _with_stage_b(
     figures = {
         "jitter_along_deg": float(fit.sd_deg[0]),
         "jitter_perp_deg": float(fit.sd_deg[1]),
+        "drift_along_deg": float(fit.drift_sd_deg[0]),
+        "drift_perp_deg": float(fit.drift_sd_deg[1]),
         "frame_scale_sd": float(fit.sd_deg[2]),
         "sigma_s_per_A": fit.shape.size_per_A,
         "mosaic_deg": float(np.rad2deg(fit.shape.mosaic_rad)),

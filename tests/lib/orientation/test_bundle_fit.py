@@ -98,9 +98,12 @@ def test_banded_solution_is_the_dense_one(seed: int) -> None:
         band[d, : n - d] = np.diag(dense, -d)
     t, b, eps = rng.normal(size=(n, 5)), rng.normal(size=n), rng.normal(size=n)
     precision = rng.uniform(0.5, 5, n)
-    found = solve(band, b, t, precision, eps)
-    whole = np.block([[t.T @ dense @ t, t.T @ dense], [dense @ t, dense + np.diag(precision)]])
-    expected = np.linalg.solve(whole, np.r_[t.T @ b, b - precision * eps])
+    held, at = np.array([0.0, 0.0, 0.0, 2.0, 3.0]), np.array([0.0, 0.0, 0.0, 1.0, -1.0])
+    found = solve(band, b, t, precision, eps, held, at)
+    whole = np.block(
+        [[t.T @ dense @ t + np.diag(held), t.T @ dense], [dense @ t, dense + np.diag(precision)]]
+    )
+    expected = np.linalg.solve(whole, np.r_[t.T @ b - held * at, b - precision * eps])
     assert np.r_[found.smooth, found.frame.ravel()] == pytest.approx(expected, abs=1e-5)
     covariance = np.linalg.inv(whole)
     both = np.hstack([t, np.eye(n)])
