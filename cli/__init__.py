@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..lib.errors import UserError
-from . import acquire, artefacts, cells, convert, instruments, reduce
+from . import acquire, artefacts, cells, convert, instruments, orient, reduce
 
 _EPILOG = """
 **A first look**
@@ -47,6 +47,7 @@ def _about() -> None:
 app.command("acquire")(acquire.acquire)
 app.command("calibrate-deflectors")(acquire.calibrate_deflectors)
 app.command("reduce")(reduce.reduce)
+app.command("orient")(orient.orient)
 app.command("demo")(acquire.demo)
 app.command("cells")(cells.cells)
 app.command("convert")(convert.convert)
