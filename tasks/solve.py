@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 KIND = "solution"
 # Wall time for one structure; it ends much sooner where two attempts agree.
-_LIMIT_S = 45.0
+_LIMIT_S = 30.0
+# First to a resolution at which atoms just part and an attempt takes a second, then to all of it.
+_RESOLUTIONS_A = (1.0, None)
 # Space groups that are tried: so many at most, and none less probable than this.
-_MOST_GROUPS, _LEAST_PROBABLE = 3, 0.05
+_MOST_GROUPS, _LEAST_PROBABLE = 2, 0.05
 
 
 @task(task_run_name="solve {merge}", **TASK_OPTIONS)
@@ -61,7 +63,11 @@ def solution_artefact(
         kind=KIND,
         name=source.manifest.name,
         inputs=(Input.from_artefact("merge", source),),
-        configuration={"sample": sample.model_dump(mode="json"), "time_limit_s": _LIMIT_S},
+        configuration={
+            "sample": sample.model_dump(mode="json"),
+            "time_limit_s": _LIMIT_S,
+            "resolutions_A": list(_RESOLUTIONS_A),
+        },
         seeds={"random phases": seed},
     )
     if found := kept.find(recipe):
@@ -73,13 +79,17 @@ def solution_artefact(
 
     done = read_record(source.arrays, MergedPhase)
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
-        flipped = charge_flip_in(
-            done.merged,
-            sample.contents_of(done.merged.cell),
-            _groups_to_try(done),
-            time_limit_s=_LIMIT_S,
-            seed=seed,
-        )
+        for d_min_A in _RESOLUTIONS_A:
+            flipped = charge_flip_in(
+                done.merged,
+                sample.contents_of(done.merged.cell),
+                _groups_to_try(done),
+                d_min_A=d_min_A,
+                time_limit_s=_LIMIT_S,
+                seed=seed,
+            )
+            if flipped.verdict == "solved":
+                break
         write_record(draft.arrays, flipped)
         best = flipped.best
         if best is not None and best.atoms:

@@ -30,11 +30,14 @@ from .merge import merge_scaled
 from .merged_reflections import MergedReflections
 from .merging_statistics import MergingStatistics, merging_statistics
 from .pairwise import Pairwise, pairwise_correlations
-from .saturation import SaturatedEvidence, saturated_evidence
+from .saturation import SaturatedChoice, SaturatedEvidence, saturated_evidence
 from .scaling import Scaled, scale_data_sets
 
 # Fewer pairs of one crystal say nothing of a rotation.
 _MIN_PAIRS = 10
+# Data are merged to where CC1/2 of a twentieth of reciprocal space falls below this.
+LEAST_CC_HALF = 0.3
+_LIMIT_SHELLS, _LIMIT_PAIRS = 20, 20
 
 
 @dataclass(frozen=True)
@@ -213,10 +216,18 @@ def merge_group(
             "they stay merged in the class that they were scaled in"
         )
         group = config.space_group
-    merged = merge_scaled(scaled, space_group=group, saturated=choice, d_min_A=config.d_min_A)
+    d_min_A = config.d_min_A or resolution_limit_A(scaled, choice, config.seed)
+    notes.append(
+        f"merged to {d_min_A:.2f} Å, as asked for"
+        if config.d_min_A
+        else f"merged to {d_min_A:.2f} Å: beyond it CC1/2 is below {LEAST_CC_HALF} or by chance"
+        if d_min_A
+        else "merged to the finest observation"
+    )
+    merged = merge_scaled(scaled, space_group=group, saturated=choice, d_min_A=d_min_A)
     statistics = merging_statistics(
         scaled,
-        d_min_A=config.d_min_A,
+        d_min_A=d_min_A,
         space_group=merged.space_group,
         saturated=choice,
         composition=dict(composition or {}),
@@ -236,6 +247,24 @@ def merge_group(
         left,
         (*notes, *scaled.notes, evidence.reason, rejection.why, *symmetry.notes),
     )
+
+
+def resolution_limit_A(
+    scaled: Scaled, saturated: SaturatedChoice = "keep", seed: int = 0
+) -> float | None:
+    """Where halves of the data stop to agree: CC1/2 below 0.3, or not beyond chance.
+
+    None if they agree to the end, or if too few reflections were measured twice to tell.
+    """
+    shells = merging_statistics(
+        scaled, n_shells=_LIMIT_SHELLS, saturated=saturated, seed=seed
+    ).shells
+    told = [one for one in shells if one.cc_half_n >= _LIMIT_PAIRS]
+    for number, one in enumerate(told):
+        if one.cc_half < LEAST_CC_HALF or not one.significant:
+            # the lowest shell cannot be the limit: with no agreement at all, all is kept and told
+            return one.d_max_A if number else None
+    return None
 
 
 def _another(symmetry: SpaceGroupVerdict, data: DataSet, rotations: Integers) -> bool:
