@@ -136,6 +136,7 @@ def figures_of(done: OrientedSeries) -> dict[str, Any]:
         **{
             f"half_{axis}_{'published' if p.method == 'published' else 'default'}_deg": value
             for p in lattice.precision
+            if p.method in (found.method, "published")
             for axis, value in (("along", p.half_along_deg), ("perp", p.half_perp_deg))
         },
         **found.figures,

@@ -16,6 +16,7 @@ from ..series import RotationSeries
 from .config import OrientationConfig
 from .feed_back import reintegrate
 from .from_reduction import from_reduction
+from .geometry import along_perp
 from .goniometer import GoniometerStudy, study_goniometer
 from .half_sets import halves
 from .observations import FrameIntensities, FrameOrientations, OrientationData
@@ -33,7 +34,8 @@ class Precision:
     ----------
     method : whose orientations.
     half_along_deg, half_perp_deg : precision of a half: the robust standard deviation of the
-        difference between the halves, over root 2. Errors that both halves share do not show.
+        difference between the halves, over root 2. Errors that both halves share do not show, nor
+        what a method smooths away in both.
     said_along_deg, said_perp_deg : the median error that the method claims for a half.
     """
 
@@ -160,7 +162,11 @@ def orient_lattice(data: OrientationData, cell: Cell, config: OrientationConfig)
     notes = list(found.notes)
     split = split_in_halves(data, config.seed)
     both = _tried(default, split, notes, "the half-set test")
-    precision = [] if both is None else [precision_of(found.method, *both)]
+    precision = []
+    if both is not None:
+        precision.append(precision_of(found.method, *both))
+        if found.method == "stage B":
+            precision.append(precision_of("stage B, frames alone", *both, alone=True))
     published = None
     if config.published and data.intensities is not None:
         one = _tried(published_orientations, (data,), notes, "the published method")
@@ -217,36 +223,40 @@ def split_in_halves(data: OrientationData, seed: int = 0) -> tuple[OrientationDa
     return tuple(parts)
 
 
-def precision_of(method: str, first: FrameOrientations, second: FrameOrientations) -> Precision:
-    """Compare the orientations of two halves, from their solutions without prior."""
-    difference = _directions(first) - _directions(second)
-    axis = first.axis
-    e = _directions(first)
-    t1 = np.cross(axis, e)
-    t1 /= np.maximum(np.linalg.norm(t1, axis=1, keepdims=True), 1e-9)
-    t2 = np.cross(e, t1)
+def precision_of(
+    method: str, first: FrameOrientations, second: FrameOrientations, *, alone: bool = False
+) -> Precision:
+    """Compare the orientations of two halves.
+
+    Parameters
+    ----------
+    alone : those without prior, in which no frame learns from its neighbours.
+    """
+    e = _directions(first, alone)
+    difference = e - _directions(second, alone)
     half, said = [], []
-    for k, along in enumerate((t1, t2)):
+    for k, along in enumerate(along_perp(e, first.axis)):
         off = np.rad2deg(np.sum(difference * along, axis=1))
         off = off[np.isfinite(off)]
-        half.append(_robust(off) / np.sqrt(2) if len(off) > 4 else float("nan"))
-        variance = np.concatenate(
-            [one.covariance_unshrunk_deg2[:, k, k] for one in (first, second)]
-        )
+        half.append(_robust(off) / float(np.sqrt(2)) if len(off) > 4 else float("nan"))
+        covariances = [
+            one.covariance_unshrunk_deg2 if alone else one.covariance_deg2
+            for one in (first, second)
+        ]
+        variance = np.concatenate([one[:, k, k] for one in covariances])
         variance = variance[np.isfinite(variance)]
         said.append(float(np.sqrt(np.median(variance))) if len(variance) else float("nan"))
     return Precision(method, half[0], half[1], said[0], said[1])
 
 
-def _directions(found: FrameOrientations) -> Floats:
-    """Unit e of each frame (n, 3) without prior: the shrunk one moved on by what was shrunk."""
-    e = found.centre / np.linalg.norm(found.centre, axis=1, keepdims=True)
-    t1 = np.cross(found.axis, e)
-    t1 /= np.maximum(np.linalg.norm(t1, axis=1, keepdims=True), 1e-9)
-    t2 = np.cross(e, t1)
+def _directions(found: FrameOrientations, alone: bool) -> Floats:
+    """Unit e of each frame (n, 3); without prior, moved on by what was shrunk."""
+    e: Floats = found.centre / np.linalg.norm(found.centre, axis=1, keepdims=True)
+    if not alone:
+        return e
+    t1, t2 = along_perp(e, found.axis)
     more = np.deg2rad(found.small_unshrunk_deg - found.small_deg)
-    out: Floats = e + more[:, :1] * t1 + more[:, 1:] * t2
-    return out
+    return np.asarray(e + more[:, :1] * t1 + more[:, 1:] * t2, np.float64)
 
 
 def _robust(values: Floats) -> float:

@@ -140,7 +140,8 @@ def _precision(lattice: OrientedLattice) -> Safe:
         numeric=(1, 2, 3, 4),
         caption="How well two halves of the reflections agree, as the error of one half, beside "
         "the error that the method claims for it. Errors that both halves share, such as those of "
-        "the cell, do not show.",
+        "the cell, do not show, nor does what a method smooths away in both: as the published "
+        "correction lets frames follow their neighbours, so does a prior.",
     )  # fmt: skip
     shown = {
         "chi_square": "χ²",
