@@ -96,8 +96,8 @@ def solve(
         inverse = _inverse_blocks(factor, PER_FRAME)
         x = solved.reshape(-1, PER_FRAME, solved.shape[1])
         y = (tangents - solved).reshape(x.shape)
-        own = inverse + np.einsum("fip,pq,fjq->fij", x, of_p, x)
-        of_smooth = np.einsum("fip,pq,fjq->fij", y, of_p, y)
+        own = inverse + x @ of_p @ np.swapaxes(x, 1, 2)
+        of_smooth = y @ of_p @ np.swapaxes(y, 1, 2)
         total = inverse + of_smooth
     # with eps0 != 0 the quadratic form is that of all of eps, from where eps would be zero
     far = deviation + tangents @ at

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..crystal.cell import Floats
-from .bundle_band import PER_FRAME, Solution
+from .bundle_band import Solution
 from .bundle_model import Rows, proportional_error, width_equations
 from .bundle_profile import GAUSSIAN, RockingShape, fit_mixture
-from .bundle_state import LEAST_DRIFT, Bundle, Misfit, State, View, first_shape
+from .bundle_state import Bundle, Misfit, State, View, first_shape
 from .geometry import N_TANGENTS, SmoothRotation, displaced, small_angles
 from .half_sets import error_factor, halves
 
@@ -38,7 +38,7 @@ FIRST_DRIFT = np.deg2rad(0.01)
 LEAST_SD = np.array([np.deg2rad(1e-5), np.deg2rad(1e-5), 1e-4])
 MOST_SD = np.array([np.deg2rad(0.5), np.deg2rad(0.5), 0.7])
 GAUSSIAN_STEPS, MIXTURE_STEPS, FREE_STEPS, LAST_STEPS = 9, 5, 3, 15
-HALF_STEPS = 3
+HALF_STEPS, WIDTH_STEPS = 3, 6
 #: Step from which passages may be shifted: frames come first, as both move the curves.
 FIRST_SHIFT = 5
 #: A prior of no width is preferred unless one with width is e^2 times as probable.
@@ -122,8 +122,6 @@ def fit_bundle(
             state = _with_kappa(bundle, state, view, misfit)
         if step >= FIRST_SHIFT:
             state = replace(state, shift_sd=_lean(state, misfit))
-        if step == FIRST_SHIFT:
-            state = replace(state, drift_sd=np.full(2, FIRST_DRIFT))
         band, right = bundle.equations(state, view, misfit)
         if step < GAUSSIAN_STEPS:
             state = replace(state, shape=_wider(bundle, state, view, misfit.residual))
@@ -139,15 +137,11 @@ def fit_bundle(
         band, right = bundle.equations(state, view, misfit)
         band, right = band / temper, right / temper
         if step == 0:
-            state = _without_needless_width(bundle, state, band, right)
+            state = _with_widths(bundle, state, band, right, misfit)
         solution = bundle.solution(state, band, right, state.sd)
-        before = state
         state = bundle.stepped(state, solution, misfit)
         if step >= 2 and _settled(bundle, state, solution):
             break
-        # with the widths that gave the covariances kept to the end
-        state = _mackay(bundle, state, solution)
-    state = replace(state, sd=before.sd, drift_sd=before.drift_sd)
     smooth_factor = _smooth_factor(bundle, state, temper, seed)
 
     state, view, misfit = bundle.looked(state)
@@ -239,19 +233,39 @@ def _mackay(bundle: Bundle, state: State, solution: Solution) -> State:
     sd = np.sqrt(np.sum(eps**2, axis=0) / gamma)
     # not more than threefold at once: early steps are far from where they lead
     sd = np.clip(np.clip(sd, state.sd / 3, state.sd * 3), LEAST_SD, MOST_SD)
-    drift_sd = state.drift_sd
-    if (drift_sd > 0).any() and state.drift.size:
-        variance = np.diag(solution.smooth_covariance)[N_TANGENTS:].reshape(state.drift.shape)
-        wide = np.maximum(drift_sd, LEAST_DRIFT)[:, None]
-        gamma = np.maximum(np.sum(1 - variance / wide**2, axis=1), 1e-2)
-        new = np.sqrt(np.sum(state.drift**2, axis=1) / gamma)
-        new = np.clip(np.clip(new, drift_sd / 3, drift_sd * 3), 10 * LEAST_DRIFT, MOST_SD[0])
-        drift_sd = np.where(drift_sd > 0, new, 0.0)
+    drift_sd = state.drift_sd.copy()
+    slow = drift_sd > 0
+    if slow.any():
+        variance = np.diag(solution.smooth_covariance)[N_TANGENTS:].reshape(slow.sum(), -1)
+        wide = drift_sd[slow]
+        gamma = np.maximum(np.sum(1 - variance / wide[:, None] ** 2, axis=1), 1e-2)
+        new = np.sqrt(np.sum(state.drift[slow] ** 2, axis=1) / gamma)
+        drift_sd[slow] = np.clip(np.clip(new, wide / 3, wide * 3), LEAST_SD[0], MOST_SD[0])
     return replace(state, sd=sd, drift_sd=drift_sd)
 
 
+def _with_widths(
+    bundle: Bundle, state: State, band: Floats, right: Floats, misfit: Misfit
+) -> State:
+    """The state with the widths of all priors found anew, from one set of equations.
+
+    Robust weights and shrinkage feed on each other if widths are sought while frames move: what is
+    shrunk fits worse, counts less, and is shrunk more.
+    """
+    if bundle.splines.shape[1]:
+        state = replace(state, drift_sd=np.full(2, FIRST_DRIFT))
+    for more in (True, False):
+        for _ in range(WIDTH_STEPS):
+            solution = bundle.solution(state, band, right, state.sd)
+            there = _mackay(bundle, bundle.stepped(state, solution, misfit), solution)
+            state = replace(state, sd=there.sd, drift_sd=there.drift_sd)
+        if more:
+            state = _without_needless_width(bundle, state, band, right)
+    return state
+
+
 def _without_needless_width(bundle: Bundle, state: State, band: Floats, right: Floats) -> State:
-    """The state with those widths made zero that the evidence does not ask for.
+    """The state with those widths made zero, one after the other, that evidence does not ask for.
 
     MacKay's update stands still where the width that is best is zero; the evidence does not.
     """
@@ -260,19 +274,20 @@ def _without_needless_width(bundle: Bundle, state: State, band: Floats, right: F
         return bundle.solution(one, band, right, one.sd, covariances=False).log_evidence
 
     best = evidence(state)
-    for k in range(2 + PER_FRAME):
-        if k < 2:
+    while True:
+        fewer = []
+        for k in np.flatnonzero(state.drift_sd > 0):
             drift_sd = state.drift_sd.copy()
             drift_sd[k] = 0.0
-            without = replace(state, drift_sd=drift_sd)
-        else:
+            fewer.append(replace(state, drift_sd=drift_sd))
+        for k in np.flatnonzero(state.sd > LEAST_SD):
             sd = state.sd.copy()
-            sd[k - 2] = LEAST_SD[k - 2]
-            without = replace(state, sd=sd)
-        there = evidence(without)
-        if there > best - OCCAM:
-            state, best = without, max(there, best)
-    return state
+            sd[k] = LEAST_SD[k]
+            fewer.append(replace(state, sd=sd))
+        found = [evidence(one) for one in fewer]
+        if not found or max(found) < best - OCCAM:
+            return state
+        state, best = fewer[int(np.argmax(found))], max(found)
 
 
 def _reshaped(bundle: Bundle, state: State, view: View) -> tuple[State, View, Misfit]:
@@ -318,7 +333,7 @@ def _smooth_factor(bundle: Bundle, state: State, temper: float, seed: int) -> Fl
         expected.append(found.smooth_covariance)
     difference = small_angles(answers[0], answers[1], state.smooth.axis)
     tangents = bundle.tangents(state)
-    variance = np.einsum("fip,pq,fiq->fi", tangents, expected[0] + expected[1], tangents)
+    variance = np.sum(tangents @ (expected[0] + expected[1]) * tangents, axis=2)
     ratio = np.sum(difference**2, axis=0) / np.maximum(np.sum(variance, axis=0), 1e-300)
     factor: Floats = np.sqrt(np.maximum(ratio, 1.0))
     return factor

@@ -16,8 +16,6 @@ from .geometry import N_TANGENTS, SmoothRotation, along_perp, displaced, excitat
 
 #: Distance of the knots of slow deviations.
 KNOT_DEG = 5.0
-#: sd of slow deviations that are not there, rad.
-LEAST_DRIFT = np.deg2rad(1e-6)
 #: Largest step of a frame per iteration, rad.
 LONGEST_STEP = np.deg2rad(0.08)
 
@@ -158,23 +156,27 @@ class Bundle:
         self, state: State, band: Floats, right: Floats, sd: Floats, covariances: bool = True
     ) -> Solution:
         """The step they ask for under priors of widths `sd` (3,)."""
-        tangents = np.zeros((self.n, PER_FRAME, N_TANGENTS + 2 * self.splines.shape[1]))
-        tangents[:, :2] = self.tangents(state)
-        drift = np.repeat(np.maximum(state.drift_sd, LEAST_DRIFT), self.splines.shape[1])
+        there = self.tangents(state)
+        tangents = np.zeros((self.n, PER_FRAME, there.shape[2]))
+        tangents[:, :2] = there
+        drift = state.drift[state.drift_sd > 0]
+        wide = np.repeat(state.drift_sd[state.drift_sd > 0], self.splines.shape[1])
         free = np.zeros(N_TANGENTS)
         slow = self.splines @ state.drift.T
         deviation = np.column_stack([state.small - slow, state.log_scale]).ravel()
         return solve(
             band, right, tangents.reshape(PER_FRAME * self.n, -1), np.tile(1 / sd**2, self.n),
-            deviation, np.r_[free, 1 / drift**2], np.r_[free, state.drift.ravel()], covariances,
+            deviation, np.r_[free, 1 / wide**2], np.r_[free, drift.ravel()], covariances,
         )  # fmt: skip
 
     def tangents(self, state: State) -> Floats:
-        """(frames, 2, m) T: the smooth rotation's five, then slow deviations along and perp."""
-        slow = np.zeros((self.n, 2, 2, self.splines.shape[1]))
-        slow[:, 0, 0], slow[:, 1, 1] = self.splines, self.splines
-        smooth = state.smooth.tangents(self.angle_deg)
-        return np.concatenate([smooth, slow.reshape(self.n, 2, -1)], axis=2)
+        """(frames, 2, m) T: the smooth rotation's five, then slow deviations there are."""
+        out = [state.smooth.tangents(self.angle_deg)]
+        for k in np.flatnonzero(state.drift_sd > 0):
+            slow = np.zeros((self.n, 2, self.splines.shape[1]))
+            slow[:, k] = self.splines
+            out.append(slow)
+        return np.concatenate(out, axis=2)
 
     def stepped(self, state: State, solution: Solution, misfit: Misfit) -> State:
         """The state after that step, as far as it is not too long to be believed."""
@@ -185,7 +187,8 @@ class Bundle:
         step = solution.frame
         limit = min(1.0, LONGEST_STEP / max(1e-12, float(np.abs(solution.smooth).max())))
         small = np.clip(step[:, :2], -LONGEST_STEP, LONGEST_STEP)
-        drift = limit * solution.smooth[N_TANGENTS:].reshape(state.drift.shape)
+        drift = np.zeros_like(state.drift)
+        drift[state.drift_sd > 0] = limit * solution.smooth[N_TANGENTS:].reshape(-1, drift.shape[1])
         return replace(
             state,
             smooth=state.smooth.moved(limit * solution.smooth[:N_TANGENTS]),
