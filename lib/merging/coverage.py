@@ -3,8 +3,8 @@
 Nothing but the reflections is needed for it. Where hkl diffracts, the beam u (unit vector from
 source to detector) has ``q . u = -lambda q^2 / 2``. In the crystal the beam turns about the
 rotation axis, ``u = p + r cos(phi) + t sin(phi)``: nine numbers, linear in these equations, which
-the thousands of positions in `frame` determine. That the result has unit length is not imposed,
-so that it shows whether indices, cell and frames are consistent.
+the thousands of positions in `frame`, or better in `angle_deg`, determine. That the result has
+unit length is not imposed, so that it shows whether indices, cell and frames are consistent.
 """
 
 from __future__ import annotations
@@ -113,8 +113,12 @@ def beam_path(data: DataSet) -> BeamPath | str:
     if not (np.isfinite(data.range_deg) and data.range_deg > 0 and data.n_frames > 0):
         return f"rotation range {data.range_deg:.1f} degrees"
     q = data.hkl @ reciprocal_basis(data.cell).T
-    step = data.range_deg / data.n_frames
-    phi = np.deg2rad((data.frame + 0.5) * step)
+    if data.angle_deg is None:
+        phi = np.deg2rad((data.frame + 0.5) * data.range_deg / data.n_frames)
+        range_deg = data.range_deg
+    else:
+        phi = np.deg2rad(data.angle_deg - data.angle_deg.min())
+        range_deg = float(np.ptp(data.angle_deg))
     rest = -0.5 * data.wavelength_A * np.sum(q**2, axis=1)
     design = np.concatenate([q, q * np.cos(phi)[:, None], q * np.sin(phi)[:, None]], axis=1)
     # p and r cannot be told apart over a small range: the smaller one is as good
@@ -132,7 +136,7 @@ def beam_path(data: DataSet) -> BeamPath | str:
         limit = 3 * 1.4826 * float(np.median(residual)) + 1e-12
         weight = np.sqrt(np.minimum(1.0, limit / np.maximum(residual, 1e-300)))
     # the null vector of q.u ~ 0 is no beam: its length tells
-    return _checked(BeamPath(solution[:3], solution[3:6], solution[6:], data.range_deg))
+    return _checked(BeamPath(solution[:3], solution[3:6], solution[6:], range_deg))
 
 
 def _checked(path: BeamPath) -> BeamPath | str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +37,8 @@ class DataSet:
     n_frames : of the series.
     orientation : (3, 3) ``A = U B`` in 1/Å at zero rotation; None if unknown.
     source : reference of the artefact, or path of the file, that it was read from.
+    angle_deg : (n,) the same centroid as an angle of the goniometer, for frames unevenly spaced;
+        None where frames are even.
     """
 
     name: str
@@ -52,6 +55,7 @@ class DataSet:
     n_frames: int
     orientation: Floats | None = None
     source: str = ""
+    angle_deg: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.hkl)
@@ -66,11 +70,11 @@ class DataSet:
 
     def select(self, index: ArrayLike) -> DataSet:
         """Some of the observations (a mask or indices)."""
-        rows = {"hkl", "intensity", "sigma", "frame", "d_A", "flags"}
-        chosen = {
-            f.name: getattr(self, f.name)[np.asarray(index)]
-            for f in fields(self)
-            if f.name in rows
+        rows = ("hkl", "intensity", "sigma", "frame", "d_A", "flags", "angle_deg")
+        columns = {name: getattr(self, name) for name in rows}
+        chosen: dict[str, Any] = {
+            name: None if column is None else column[np.asarray(index)]
+            for name, column in columns.items()
         }
         return replace(self, **chosen)
 
@@ -135,6 +139,7 @@ def data_set_from_lattice(
         n_frames=n_frames,
         orientation=lattice.orientation,
         source=source,
+        angle_deg=r.angle_deg,
     )
 
 

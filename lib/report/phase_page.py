@@ -257,6 +257,7 @@ def _coverage(merged: MergedPhase) -> Safe:
             "Left: series that recorded each direction of reciprocal space. Right: the beam.",
         )
         + html.paragraph(words)
+        + (html.table(["Beam unknown of", "why"], list(c.unknown.items())) if c.unknown else "")
     )
 
 
