@@ -14,7 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import median_filter, uniform_filter
 
 from ..reduction.beam_centre import centroid_above
 from .disc import add_blocks
@@ -24,6 +24,9 @@ Image = NDArray[Any]
 
 # The first look; then the beam's own blob, in a window that low-order reflections are outside.
 HALF_PX, FRACTION, BLOCK_PX = 10, 0.35, 8
+# The beam's halo: the median of so many blocks a side, which a reflection fills less than half of;
+# above half of its height, within so many blocks; more than twice the frame's median and this.
+HALO_BLOCKS, HALO_REACH, HALO_COUNTS = 5, 5, 1.0
 BLOB_HALF_PX, BLOB_FRACTION = 7, 0.25
 # A centre farther than this from its neighbours' median is a reflection, not the beam.
 TOLERANCE_PX = 6.0
@@ -55,21 +58,13 @@ def pattern_centre(frame: Image, expected_px: ArrayLike | None = None) -> Floats
 
     Parameters
     ----------
-    expected_px : (2,) where it is looked for. None: about the middle of the 24 x 24 pixels that
-        hold the most, which a reflection does not, though its highest pixel may be higher.
+    expected_px : (2,) where it is looked for. None: in the middle of the halo of inelastic
+        scattering, which reflections do not move, whatever their height; without a halo, about
+        the middle of the 24 x 24 pixels that hold the most.
     """
     image = np.ascontiguousarray(frame, np.float32)
-    everything = np.ones(image.shape, bool)
     if expected_px is None:
-        n, m = image.shape[0] // BLOCK_PX, image.shape[1] // BLOCK_PX
-        total, _ = add_blocks(image, everything, BLOCK_PX, 0, 0, n, m)
-        wide = uniform_filter(total, 3, mode="constant")
-        place = np.array(np.unravel_index(int(np.argmax(wide)), wide.shape), float)
-        at = place * BLOCK_PX + (BLOCK_PX - 1) / 2
-        row, column, _ = centroid_above(
-            image, everything, float(at[0]), float(at[1]), HALF_PX, FRACTION
-        )
-        expected_px = (row, column)
+        expected_px = _first_look(image)
     row, column = (float(v) for v in np.asarray(expected_px, float))
     for _ in range(6):
         if not np.isfinite(row + column):
@@ -81,6 +76,28 @@ def pattern_centre(frame: Image, expected_px: ArrayLike | None = None) -> Floats
     # once more with its wings, which tell more where its top is saturated or on wide pixels
     row, column = _blob_centre(image, row, column, BLOB_HALF_PX, BLOB_FRACTION)
     return np.array([row, column]) if np.isfinite(row + column) else None
+
+
+def _first_look(image: NDArray[np.float32]) -> Floats:
+    """(2,) about where the direct beam is, to a few pixels; NaN on an empty frame."""
+    everything = np.ones(image.shape, bool)
+    n, m = image.shape[0] // BLOCK_PX, image.shape[1] // BLOCK_PX
+    total, _ = add_blocks(image, everything, BLOCK_PX, 0, 0, n, m)
+    halo = median_filter(total, HALO_BLOCKS, mode="constant")
+    i, j = np.unravel_index(int(np.argmax(halo)), halo.shape)
+    if halo[i, j] > 2 * np.median(halo) + HALO_COUNTS * BLOCK_PX**2:
+        low = max(i - HALO_REACH, 0), max(j - HALO_REACH, 0)
+        near = halo[low[0] : i + HALO_REACH + 1, low[1] : j + HALO_REACH + 1]
+        weight = np.maximum(near - 0.5 * halo[i, j], 0.0)
+        place = np.tensordot(np.indices(near.shape), weight, 2) / weight.sum() + low
+        return np.asarray(place * BLOCK_PX + (BLOCK_PX - 1) / 2, float)
+    wide = uniform_filter(total, 3, mode="constant")
+    place = np.array(np.unravel_index(int(np.argmax(wide)), wide.shape), float)
+    at = place * BLOCK_PX + (BLOCK_PX - 1) / 2
+    row, column, _ = centroid_above(
+        image, everything, float(at[0]), float(at[1]), HALF_PX, FRACTION
+    )
+    return np.array([row, column])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -38,6 +38,23 @@ def test_a_reflection_beside_a_beam_on_the_cross_does_not_draw_the_centre():
     assert pattern_centre(counts, (64.5, 63.0)) == pytest.approx((64, 64), abs=1.5)  # not 10
 
 
+@pytest.mark.parametrize("turn_deg", range(0, 360, 45))
+def test_a_stronger_reflection_14_pixels_from_a_saturated_beam_is_not_the_beam(turn_deg):
+    # the beam on the cross: wide pixels share a saturated count among three, and look lower
+    turn = np.deg2rad(turn_deg)
+    beside = (64.0 + 14 * np.sin(turn), 64.0 + 14 * np.cos(turn))
+    counts = np.minimum(frame((64.0, 64.0), peak=40000.0, spots=[(beside, 30000.0)]), 11810)
+    counts[60:69, 60:69] = np.minimum(counts[60:69, 60:69], 11810 // 3)
+    assert pattern_centre(counts) == pytest.approx((64, 64), abs=1.5)
+
+
+def test_a_beam_without_a_halo_is_found_by_its_counts():
+    row, column = np.indices(SHAPE)
+    light = 0.05 + 500 * np.exp(-((row - 70) ** 2 + (column - 41) ** 2) / 8)
+    counts = np.random.default_rng(1).poisson(light)
+    assert pattern_centre(counts) == pytest.approx((70, 41), abs=0.1)
+
+
 def test_a_beam_at_the_edge_of_the_camera_has_no_centre():
     assert pattern_centre(frame((3.0, 64.0))) is None
 
