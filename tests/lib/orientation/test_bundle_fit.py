@@ -270,3 +270,16 @@ def test_wrong_models_give_wider_errors(series: Any) -> None:
     assert 1 / 1.5 < actual / predicted < 1.5
     assert fit.shift_sd > 0.1
     assert fit.kappa > 0.1
+
+
+def test_a_slow_curve_is_no_jitter(series: Any) -> None:
+    def wave(angle: np.ndarray) -> np.ndarray:
+        return np.stack([0.03 * np.sin(angle / 4), 0 * angle], axis=1)
+
+    data, truth = series(d_min_A=0.9, wave=wave, range_deg=24)
+    fit = refined(data)
+    assert fit.drift_sd_deg[0] > 0.005 > fit.drift_sd_deg[1]
+    assert fit.sd_deg[0] < 0.003
+    slow = np.linalg.norm(off_deg(fit, fit.small, data, truth), axis=1).mean()
+    free = np.linalg.norm(off_deg(fit, fit.small_unshrunk, data, truth), axis=1).mean()
+    assert slow < 0.6 * free
