@@ -145,6 +145,8 @@ def figures_of(done: OrientedSeries) -> dict[str, Any]:
         numbers |= {
             "jitter_along_deg": study.jitter_along_deg,
             "jitter_perp_deg": study.jitter_perp_deg,
+            "half_jitter_along_deg": study.half_jitter_along_deg,
+            "half_jitter_perp_deg": study.half_jitter_perp_deg,
             "step_sd_deg": study.spread.true_sd,
             "rotation_scale_sd": study.scale_sd,
             "backlash_deg": study.backlash_deg,

@@ -51,6 +51,8 @@ class GoniometerStudy:
     in_plane, out_of_plane : their periodograms.
     jitter_along_deg, jitter_perp_deg : standard deviation from frame to frame, of the estimate's
         prior, or else of the curves with the errors taken off; the headline.
+    half_jitter_along_deg, half_jitter_perp_deg : the same by two halves of the reflections, from
+        steps between frames: what both halves see, whatever the errors are; NaN without them.
     notes : one sentence each.
     """
 
@@ -77,6 +79,8 @@ class GoniometerStudy:
     out_of_plane: Periodogram
     jitter_along_deg: float
     jitter_perp_deg: float
+    half_jitter_along_deg: float
+    half_jitter_perp_deg: float
     notes: tuple[str, ...]
 
 
@@ -145,6 +149,13 @@ def study_goniometer(
     backlash, backlash_sd = dead_travel(read_out, in_plane, in_plane_sd)
     jitter = _jitter(found, in_plane, in_plane_sd, out_of_plane, out_sd, notes)
     fit_scale_sd = _slope_sd(read_out, in_plane, in_plane_sd)
+    seen = _half_jitter(halves, frame, follows, own)
+    for name, told, by_halves in zip(("along", "perpendicular"), jitter, seen, strict=True):
+        if told > 2 * by_halves and told > 0.005:
+            notes.append(
+                f"two halves of the reflections agree on {by_halves:.3f} degrees of jitter {name}, "
+                f"not on {told:.3f}: the rest may be errors that grow with intensity"
+            )
     if spread.observed_sd < spread.estimation_sd:
         notes.append("steps scatter no more than the errors of the orientations explain")
     return GoniometerStudy(
@@ -171,6 +182,8 @@ def study_goniometer(
         out_of_plane=lomb_scargle(read_out, out_of_plane, out_sd, seed=seed),
         jitter_along_deg=jitter[0],
         jitter_perp_deg=jitter[1],
+        half_jitter_along_deg=seen[0],
+        half_jitter_perp_deg=seen[1],
         notes=tuple(notes),
     )
 
@@ -207,6 +220,30 @@ def _half_steps(
         return None
     a, b = (np.diff(-one.small_unshrunk_deg[frame, 0] / sine)[follows][own] for one in halves)
     return a, b
+
+
+def _half_jitter(
+    halves: tuple[FrameOrientations, FrameOrientations] | None,
+    frame: NDArray[np.int64],
+    follows: NDArray[np.bool_],
+    own: NDArray[np.bool_],
+) -> tuple[float, float]:
+    """Jitter along and perp that both halves see: half the covariance of their steps."""
+    if halves is None:
+        return float("nan"), float("nan")
+    found = []
+    for k in (0, 1):
+        a, b = (np.diff(one.small_unshrunk_deg[frame, k])[follows][own] for one in halves)
+        both = np.isfinite(a) & np.isfinite(b)
+        if both.sum() < LEAST_FRAMES:
+            found.append(float("nan"))
+            continue
+        # steps far off the others say nothing of jitter
+        near = both & (np.abs(a) < 5 * np.median(np.abs(a[both])) + 1e-9)
+        near &= np.abs(b) < 5 * np.median(np.abs(b[both])) + 1e-9
+        covariance = float(np.cov(a[near], b[near])[0, 1]) if near.sum() > 2 else 0.0
+        found.append(float(np.sqrt(max(covariance, 0.0) / 2)))
+    return found[0], found[1]
 
 
 def _slope_sd(x: Floats, y: Floats, sd: Floats) -> float:

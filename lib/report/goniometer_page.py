@@ -85,6 +85,10 @@ def _study(visit: Visit) -> GoniometerStudy:
     return study
 
 
+def _with_halves(jitter: float, by_halves: float) -> str:
+    return f"{rounded(jitter, 4)} [{rounded(by_halves, 4)}]"
+
+
 def _table(visits: Sequence[Visit], failed: Mapping[str, str]) -> Safe:
     rows: list[list[object]] = []
     for one in visits:
@@ -98,7 +102,8 @@ def _table(visits: Sequence[Visit], failed: Mapping[str, str]) -> Safe:
                          "", "", "", "single frames are not known"])  # fmt: skip
             continue
         rows.append(
-            [*start, rounded(study.jitter_along_deg, 4), rounded(study.jitter_perp_deg, 4),
+            [*start, _with_halves(study.jitter_along_deg, study.half_jitter_along_deg),
+             _with_halves(study.jitter_perp_deg, study.half_jitter_perp_deg),
              rounded(study.spread.true_sd, 4), with_esd(study.scale, study.scale_sd),
              rounded(study.backlash_deg, 3), wave_text(study.in_plane.best),
              wave_text(study.out_of_plane.best), "earlier" if one.earlier else ""]
@@ -112,7 +117,8 @@ def _table(visits: Sequence[Visit], failed: Mapping[str, str]) -> Safe:
         rows,
         numeric=(3, 4, 5, 6, 7, 8),
         row_classes=[""] * len(visits) + ["failed"] * len(failed),
-        caption="Oldest first. Jitter and scatter without the errors of the orientations.",
+        caption="Oldest first. Jitter and scatter without the errors of the orientations; in "
+        "brackets what two halves of the reflections agree on.",
     )  # fmt: skip
 
 

@@ -89,8 +89,13 @@ def _facts(done: OrientedSeries) -> dict[str, object]:
     scale_sd = float("nan") if study is None else study.scale_sd
     facts["Rotation over read-out"] = with_esd(found.rotation_scale, scale_sd)
     if study is not None:
-        facts["Jitter along"] = f"{study.jitter_along_deg:.3f}°"
-        facts["Jitter perpendicular"] = f"{study.jitter_perp_deg:.3f}°"
+        for name, value, seen in (
+            ("along", study.jitter_along_deg, study.half_jitter_along_deg),
+            ("perpendicular", study.jitter_perp_deg, study.half_jitter_perp_deg),
+        ):
+            facts[f"Jitter {name}"] = Safe(
+                f"{value:.3f}° <small>{rounded(seen, 3)}° by halves</small>"
+            )
     facts["Flagged"] = sum(bool(flag) for flag in found.flag)
     return facts
 
@@ -178,6 +183,11 @@ def _goniometer(study: GoniometerStudy) -> Safe:
     spread = study.spread
     rows: list[list[object]] = [
         ["jitter from frame to frame", jitter_text(study)],
+        [
+            "of which two halves of the reflections agree on",
+            f"{rounded(study.half_jitter_along_deg, 3)}° along, "
+            f"{rounded(study.half_jitter_perp_deg, 3)}° perpendicular",
+        ],
         ["mean step", f"{spread.mean:.4f}°"],
         ["scatter of steps", f"{spread.observed_sd:.4f}°"],
         ["of which errors of the orientations", f"{spread.estimation_sd:.4f}°"],

@@ -177,6 +177,22 @@ def test_jitter_is_the_prior_or_what_errors_leave():
     assert (study.jitter_along_deg, study.jitter_perp_deg) == (0.041, 0.019)
 
 
+def test_halves_see_the_jitter_there_is_and_no_more():
+    rng = np.random.default_rng(4)
+    angle = 0.1 * np.arange(1200)
+    turned, out = rng.normal(0, 0.03, 1200), np.zeros(1200)
+    data, found = orientations(angle, turned, out, 0.02)
+    # the prior takes noise for jitter across
+    found = replace(found, figures={"jitter_along_deg": 0.03, "jitter_perp_deg": 0.02})
+    halves = tuple(orientations(angle, turned, out, 0.03, seed)[1] for seed in (5, 6))
+    study = study_goniometer(data, found, halves=halves)
+    assert study.half_jitter_along_deg == pytest.approx(0.03, rel=0.1)
+    assert study.half_jitter_perp_deg < 0.01
+    assert any("perpendicular" in note for note in study.notes)
+    assert not any("jitter along" in note for note in study.notes)
+    assert np.isnan(study_goniometer(data, found).half_jitter_along_deg)
+
+
 def test_stage_a_alone_makes_no_study():
     angle = 0.1 * np.arange(100)
     data, found = orientations(angle, 0 * angle, 0 * angle, 0.01)
