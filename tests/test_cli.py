@@ -39,8 +39,9 @@ def store(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["reduce", "--help"], ["demo", "--help"], ["convert", "--help"], ["cells", "--help"],
-        ["instruments", "--help"], ["artefacts", "--help"], ["artefacts", "gc", "--help"],
+        ["reduce", "--help"], ["orient", "--help"], ["demo", "--help"], ["convert", "--help"],
+        ["cells", "--help"], ["instruments", "--help"], ["artefacts", "--help"],
+        ["artefacts", "gc", "--help"],
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(arguments: list[str], capsys: Capture) -> None:
@@ -83,6 +84,8 @@ def test_reduce_help_gives_units(capsys: Capture) -> None:
         (["convert", "nowhere", "out", "--to", "smv"], "nowhere"),
         (["convert", "nowhere", "out", "--to", "jpeg"], "jpeg"),
         (["convert", "nowhere", ".", "--to", "smv"], "new folder"),
+        (["orient", "reduction/x", "--store", "nowhere"], "nowhere"),
+        (["orient", "reduction/x", "--iterate", "9"], "iterate"),
         (["artefacts", "ls", "--store", "nowhere"], "nowhere"),
         (["artefacts", "show", "a b", "--store", "nowhere"], "a b"),
         (["artefacts", "gc", "--store", "nowhere", "--keep", "0"], "keep"),

@@ -37,6 +37,8 @@ JITTER_DEG = 0.12
 SLOWEST = 0.05
 #: Centroids on a frame are told from so many standard deviations on.
 LEAST_SNR = 4.0
+#: Part of the distance to the next reflection that the summation area may reach.
+ALONE = 0.45
 #: A background is no plane where it falls short of one by so many times its counting error.
 UNEVEN = 2.5
 #: Width of rocking curves, 1/Å, where the engine tells none.
@@ -112,7 +114,9 @@ def check_match(series: RotationSeries, reduction: Reduction) -> None:
 def model_of(series: RotationSeries, reduction: Reduction, lattice: Lattice) -> Model:
     """The model that predicts a lattice's reflections, as the reduction left it."""
     frames = reduction.frames
-    step = np.median(np.diff(series.angle_mid_deg) / np.diff(series.frame_number.astype(float)))
+    step = np.median(series.angle_width_deg)
+    if len(series) > 1:
+        step = np.median(np.diff(series.angle_mid_deg) / np.diff(series.frame_number.astype(float)))
     return Model(
         orientation=lattice.orientation,
         geometry=lattice.geometry,
@@ -126,9 +130,12 @@ def model_of(series: RotationSeries, reduction: Reduction, lattice: Lattice) -> 
 def core_radius_px(series: RotationSeries, seen: Survey, reduction: Reduction) -> float:
     """Radius of the summation area: what holds 90 % of strong spots, and half a pixel.
 
-    Spots are looked at on a dozen frames on which strong reflections of the first lattice peak.
+    It stops short of half way to the next reflection. Spots are looked at on a dozen frames on
+    which strong reflections of the first lattice peak.
     """
     lattice = reduction.lattices[0]
+    apart = float(np.linalg.norm(lattice.orientation, axis=0).min())
+    widest = ALONE * apart / lattice.geometry.per_A_per_px
     r = lattice.reflections
     usable = ~reduction.frames.blank
     peak = np.clip(np.rint(r.frame).astype(int), 0, len(series) - 1)
@@ -140,7 +147,7 @@ def core_radius_px(series: RotationSeries, seen: Survey, reduction: Reduction) -
     # the brightest on their frame, for what counts is the peak above the noise
     rows = rows[np.argsort((r.intensity * r.lorentz)[rows])[::-1][:400]]
     model = model_of(series, reduction, lattice)
-    half = 10
+    half = int(np.clip(2 * widest, 5, 10))
     profiles = []
     chosen = np.unique(peak[rows])
     for frame in chosen[np.linspace(0, len(chosen) - 1, 12).astype(int)] if len(chosen) else []:
@@ -152,10 +159,10 @@ def core_radius_px(series: RotationSeries, seen: Survey, reduction: Reduction) -
         for row, column in place:
             profiles += _growth(electrons, seen.valid, row, column, half)
     if not profiles:
-        return 4.0
+        return float(np.clip(4.0, 2.0, max(widest, 2.0)))
     growth = np.median(profiles, axis=0)
     reached = float(np.interp(0.9, np.maximum.accumulate(growth), np.arange(1, half + 1) - 0.5))
-    return float(np.clip(reached + 0.5, 2.5, 8.0))
+    return float(np.clip(reached + 0.5, 2.0, np.clip(widest, 2.0, 8.0)))
 
 
 def _growth(
