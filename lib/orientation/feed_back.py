@@ -21,10 +21,17 @@ from ..reduction.laue_symmetry import LaueVerdict
 from ..reduction.model import Model
 from ..reduction.result import Flag, Lattice, Reduction, Reflections
 from ..reduction.rocking import RockingCurve
-from ..reduction.shoeboxes import ShoeboxCutter, place_slices
-from ..reduction.survey import frame_blocks, survey, to_electrons
+from ..reduction.shoeboxes import place_slices
+from ..reduction.survey import survey
 from ..series import RotationSeries
-from .from_reduction import USUAL_SIZE_PER_A, check_match, core_radius_px, model_of, plan
+from .from_reduction import (
+    USUAL_SIZE_PER_A,
+    check_match,
+    core_radius_px,
+    cut_slices,
+    model_of,
+    plan,
+)
 from .observations import FrameOrientations
 
 Progress = Callable[[str, float], None]
@@ -78,15 +85,7 @@ def reintegrate(
         model = replace(model, frame_turn=frame_turns(model, lattice, one))
         place_slices(slices, model, predictions)
         planned.append((model, predictions, slices, box_centres(slices)))
-    ceiling = to_electrons(np.array([seen.saturation]), series.pedestal, seen.gain)[0]
-    cutter = ShoeboxCutter([p[2] for p in planned], series.shape, core, ceiling)
-    for start, block in frame_blocks(series):
-        for k, raw in enumerate(block):
-            if not reduction.frames.blank[start + k]:
-                electrons = to_electrons(raw, series.pedestal, seen.gain)
-                cutter.add(electrons, seen.valid, start + k)
-        if progress:
-            progress("integrate again", (start + len(block)) / len(series))
+    cut_slices(series, seen, reduction, [p[2] for p in planned], core, "integrate again", progress)
     lattices, frames, figures = [], reduction.frames, dict(reduction.statistics)
     for number, (lattice, (model, predictions, slices, centre)) in enumerate(
         zip(reduction.lattices, planned, strict=True)

@@ -76,16 +76,7 @@ def from_reduction(
         planned.append((model, *plan(model, lattice, reduction, series, core, window_per_A)))
     slices = [one for _, _, one in planned]
     centres = [(np.round(one.row), np.round(one.column)) for one in slices]
-    ceiling = to_electrons(np.array([seen.saturation]), series.pedestal, seen.gain)[0]
-    cutter = ShoeboxCutter(slices, series.shape, core, ceiling)
-    blank = reduction.frames.blank
-    for start, block in frame_blocks(series):
-        for k, raw in enumerate(block):
-            if not blank[start + k]:
-                electrons = to_electrons(raw, series.pedestal, seen.gain)
-                cutter.add(electrons, seen.valid, start + k)
-        if progress:
-            progress("sum frames", (start + len(block)) / len(series))
+    cut_slices(series, seen, reduction, slices, core, "sum frames", progress)
     out = []
     for number, (lattice, (model, predictions, cut), centre) in enumerate(
         zip(reduction.lattices, planned, centres, strict=True), 1
@@ -94,6 +85,28 @@ def from_reduction(
         rows = _sum(predictions, cut, centre, core)
         out.append(_data(name, series, reduction, lattice, model, rows))
     return tuple(out)
+
+
+def cut_slices(
+    series: RotationSeries,
+    seen: Survey,
+    reduction: Reduction,
+    slices: list[Slices],
+    core_px: float,
+    step: str,
+    progress: Progress | None,
+) -> None:
+    """One pass over the frames: fill the shoeboxes of all lattices, in place."""
+    # by the same arithmetic as the pixels, or the last digit hides saturated ones
+    ceiling = to_electrons(np.array([seen.saturation]), series.pedestal, seen.gain)[0]
+    cutter = ShoeboxCutter(slices, series.shape, core_px, ceiling)
+    for start, block in frame_blocks(series):
+        for k, raw in enumerate(block):
+            if not reduction.frames.blank[start + k]:
+                electrons = to_electrons(raw, series.pedestal, seen.gain)
+                cutter.add(electrons, seen.valid, start + k)
+        if progress:
+            progress(step, (start + len(block)) / len(series))
 
 
 def check_match(series: RotationSeries, reduction: Reduction) -> None:

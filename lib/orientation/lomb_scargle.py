@@ -88,47 +88,62 @@ def lomb_scargle(
     spacing = float(np.median(np.diff(np.sort(x))))
     highest = 0.5 / spacing if spacing > 0 else 0.5 * n / span
     frequency = np.arange(1 / (LONGEST * span), highest, 1 / (OVERSAMPLING * span))
-    angle = 2 * np.pi * frequency[:, None] * x
     weight = sd**-2 / np.sum(sd**-2)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    cosine -= (cosine @ weight)[:, None]
-    sine -= (sine @ weight)[:, None]
-    cc, ss, cs = cosine**2 @ weight, sine**2 @ weight, (cosine * sine) @ weight
-    det = np.maximum(cc * ss - cs**2, 1e-12)
-    y = y - y @ weight
-
-    def powers(values: Floats) -> tuple[Floats, Floats, Floats]:
-        """Power, and the two amplitudes, at each frequency, of values (n, m)."""
-        moved = (values - weight @ values) * weight[:, None]
-        yc, ys = cosine @ moved, sine @ moved
-        a = (ss[:, None] * yc - cs[:, None] * ys) / det[:, None]
-        b = (cc[:, None] * ys - cs[:, None] * yc) / det[:, None]
-        total = weight @ (values - weight @ values) ** 2
-        return (a * yc + b * ys) / np.maximum(total, 1e-300), a, b
-
-    power, a, b = (one[:, 0] for one in powers(y[:, None]))
+    fit = _Fit(frequency, x, weight)
+    power, a, b = (one[:, 0] for one in fit(y[:, None]))
     best = int(np.argmax(power))
     rng = np.random.default_rng(seed)
-    scaled = y / sd
+    scaled = (y - y @ weight) / sd
     as_strong, left = 0, permutations
     while left > 0:  # a few at a time, for memory
         m = min(left, 50)
         shuffled = np.stack([sd * rng.permutation(scaled) for _ in range(m)], axis=1)
-        as_strong += int(np.sum(powers(shuffled)[0].max(axis=0) >= power[best]))
+        as_strong += int(np.sum(fit(shuffled)[0].max(axis=0) >= power[best]))
         left -= m
+    # the top lies between the frequencies tried
+    finer = frequency[best] + np.linspace(-1, 1, 41) / (OVERSAMPLING * span)
+    finer = finer[finer > 0]
+    fine_power, fine_a, fine_b = (one[:, 0] for one in _Fit(finer, x, weight)(y[:, None]))
+    top = int(np.argmax(fine_power))
+    at, cosine, sine = float(finer[top]), float(fine_a[top]), float(fine_b[top])
     return Periodogram(
         1 / frequency,
         np.hypot(a, b),
         power,
         Wave(
-            period=float(1 / frequency[best]),
-            amplitude=float(np.hypot(a[best], b[best])),
-            amplitude_sd=_amplitude_sd(x, y, sd, frequency[best], a[best], b[best]),
-            phase_deg=float(np.rad2deg(np.arctan2(b[best], a[best]))),
-            power=float(power[best]),
+            period=1 / at,
+            amplitude=float(np.hypot(cosine, sine)),
+            amplitude_sd=_amplitude_sd(x, y, sd, at, cosine, sine),
+            phase_deg=float(np.rad2deg(np.arctan2(sine, cosine))),
+            power=float(fine_power[top]),
             p_value=(as_strong + 1) / (permutations + 1),
         ),
     )
+
+
+class _Fit:
+    """Sinusoids of given frequencies at points x with weights that sum to 1."""
+
+    def __init__(self, frequency: Floats, x: Floats, weight: Floats) -> None:
+        angle = 2 * np.pi * frequency[:, None] * x
+        self.weight = weight
+        self.cosine, self.sine = np.cos(angle), np.sin(angle)
+        self.cosine -= (self.cosine @ weight)[:, None]
+        self.sine -= (self.sine @ weight)[:, None]
+        self.cc = (self.cosine**2 @ weight)[:, None]
+        self.ss = (self.sine**2 @ weight)[:, None]
+        self.cs = ((self.cosine * self.sine) @ weight)[:, None]
+
+    def __call__(self, values: Floats) -> tuple[Floats, Floats, Floats]:
+        """Power, and the two amplitudes, at each frequency, of values (n, m): (k, m) each."""
+        centred = values - self.weight @ values
+        moved = centred * self.weight[:, None]
+        yc, ys = self.cosine @ moved, self.sine @ moved
+        det = np.maximum(self.cc * self.ss - self.cs**2, 1e-12)
+        a = (self.ss * yc - self.cs * ys) / det
+        b = (self.cc * ys - self.cs * yc) / det
+        total = self.weight @ centred**2
+        return (a * yc + b * ys) / np.maximum(total, 1e-300), a, b
 
 
 def excess_variance(y: Floats, sd: Floats) -> float:

@@ -15,7 +15,7 @@ def test_a_wave_is_found_with_its_error():
         noise = np.random.default_rng(seed).normal(0, sd)
         y = 0.1 + 0.05 * np.cos(2 * np.pi * x / 3.0 - np.deg2rad(40)) + noise
         best = lomb_scargle(x, y, sd, permutations=20).best
-        assert best.period == pytest.approx(3.0, rel=0.01)
+        assert best.period == pytest.approx(3.0, rel=0.003)
         amplitudes.append(best.amplitude)
         errors.append(best.amplitude_sd)
     assert np.mean(amplitudes) == pytest.approx(0.05, rel=0.03)
