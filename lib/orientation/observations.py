@@ -1,4 +1,4 @@
-"""What orientation refinement starts from: intensities frame by frame, and where the crystal was."""
+"""What orientation refinement starts from and ends in."""
 
 from __future__ import annotations
 

@@ -60,4 +60,3 @@ def test_a_session_without_anything() -> None:
     text = page(Acquisition("empty", "twin", 60.0, "No beam.", (), ()))
     assert "No series was taken." in text
     assert "1 min" in text
-
