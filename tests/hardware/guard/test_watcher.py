@@ -157,11 +157,18 @@ def bench(tmp_path, monkeypatch):
     return path, file
 
 
+def _hear_signals():
+    # a program started in the background of a shell inherits that these are ignored
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def drive(path, *how):
     process = subprocess.Popen(
         [sys.executable, str(path.parent / "drive.py"), str(path), *how],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=_hear_signals,
     )
     assert process.stdout.readline() == b"driving\n", process.stderr.read().decode()
     return process
