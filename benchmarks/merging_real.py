@@ -49,7 +49,7 @@ def _first(verdict: SpaceGroupVerdict) -> str:
     return f"{best.symbol} p {best.probability:.2f}, absences {best.absence_probability:.3f}"
 
 
-def lta_symmetry(table: Table, data: DataSet) -> None:
+def lta_symmetry(table: Table, data: DataSet) -> SpaceGroupVerdict:
     """LTA, treated as P1: m-3m and Pm-3m."""
     verdict = determine_space_group(replace(data, bravais="aP"))
     right = verdict.laue.laue_class == "m-3m" and verdict.laue.decided
@@ -61,9 +61,10 @@ def lta_symmetry(table: Table, data: DataSet) -> None:
     named = verdict.ranked[0].symbol == "P m -3 m" and verdict.decided
     table.check("LTA: Pm-3m first, no absences (1: yes)", named, at_least=1, form="d")
     table.tell("LTA: first", _first(verdict))
+    return verdict
 
 
-def cinchonine_symmetry(table: Table, data: DataSet) -> None:
+def cinchonine_symmetry(table: Table, data: DataSet) -> SpaceGroupVerdict:
     """Cinchonine, from P1: P2(1)."""
     verdict = determine_space_group(in_p1(data))
     right = verdict.laue.laue_class == "2/m" and verdict.laue.decided
@@ -73,9 +74,10 @@ def cinchonine_symmetry(table: Table, data: DataSet) -> None:
     screw = next(e for e in verdict.absences if e.name == "2_1 along b")
     table.tell("cinchonine: 0k0, k odd", f"{screw.n} at {screw.ratio:.3f} of the mean")
     table.tell("cinchonine: first", _first(verdict))
+    return verdict
 
 
-def garnet_symmetry(table: Table, data: DataSet) -> None:
+def garnet_symmetry(table: Table, data: DataSet) -> SpaceGroupVerdict:
     """Garnet, from P1: m-3m, I, Ia-3d in spite of filled absences."""
     verdict = determine_space_group(in_p1(data))
     right = verdict.laue.laue_class == "m-3m" and verdict.laue.decided
@@ -91,6 +93,7 @@ def garnet_symmetry(table: Table, data: DataSet) -> None:
             f"beside, p {element.probability:.3f}",
         )
     table.tell("garnet: first", _first(verdict))
+    return verdict
 
 
 def lta_statistics(table: Table, data: DataSet, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""LTA, cinchonine and garnet against the bars of benchmarks/merging_space_group.py."""
+"""LTA, cinchonine and garnet against the bars of benchmarks/merging_real.py."""
 
 import importlib
 import sys
@@ -9,11 +9,10 @@ import pytest
 
 import ewaldflow
 from ewaldflow.lib.merging.data_set import data_set_from_xds_ascii
-from ewaldflow.lib.reduction.engine import reduce_series
 
 # The benchmarks hold the bars and know where the archives are; they are scripts, no package.
 sys.path.insert(0, str(Path(ewaldflow.__file__).resolve().parent / "benchmarks"))
-bars, real, table = (importlib.import_module(n) for n in ("merging_space_group", "_real", "_table"))
+bars, real, table = (importlib.import_module(n) for n in ("merging_real", "_real", "_table"))
 
 pytestmark = pytest.mark.real
 
@@ -28,7 +27,7 @@ def lta():
 
 def test_lta(lta):
     figures = table.Table("LTA")
-    verdict = bars.judge_lta(figures, lta)
+    verdict = bars.lta_symmetry(figures, lta)
     assert figures.missed == []
     assert all(rotation.cc > 0.6 for rotation in verdict.laue.rotations)
     assert all(e.probability < 0.02 for e in verdict.absences)
@@ -49,9 +48,8 @@ def test_a_series_reduced_by_the_built_in_engine(name, tmp_path):
     folder = real.unpack(name, data, tmp_path)
     if folder is None:
         pytest.skip(f"real data absent: {real.REAL[name].archive} not below {data}")
-    reduction = reduce_series(real.read_real(name, folder))
     figures = table.Table(name)
-    judge = {"cinchonine": bars.judge_cinchonine, "garnet": bars.judge_garnet}[name]
-    judge(figures, bars.data_set_of(name, reduction))
+    judge = {"cinchonine": bars.cinchonine_symmetry, "garnet": bars.garnet_symmetry}[name]
+    judge(figures, bars.reduced(name, folder))
     assert len(figures.rows) >= 2
     assert figures.missed == []
