@@ -33,6 +33,10 @@ from .survey import Candidate, look, merged, positions
 Progress = Callable[[str, int, int], None]
 
 
+# Of the least counts: a view beside a bar, lit by its edge alone, is no place to look for the beam.
+_SURELY_LIT = 4.0
+
+
 @dataclass
 class Session:
     """What has happened so far; `acquisition` at any time.
@@ -159,7 +163,7 @@ def crystals(session: Session, progress: Progress = lambda *_: None) -> Iterator
                 continue
             session.views.append(view)
             dark = dark + 1 if view.dark else 0
-            if not view.dark:
+            if view.mean_counts > _SURELY_LIT * config.imaging.least_counts:
                 session.light_at = (view.x_um, view.y_um)
             known = {one.number for one in session.candidates}
             session.candidates = _renumbered(merged(session.candidates, new), known)

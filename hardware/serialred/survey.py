@@ -120,6 +120,7 @@ def look(
         tuple((float(x), float(y)) for x, y in seen),
         len(candidates),
         found.dark,
+        float(image[station.valid].mean()),
     )
     return view, candidates
 

@@ -29,6 +29,7 @@ class ViewRecord:
     corners_um : (4, 2) what it saw, in stage coordinates, in order.
     n_particles : found in it.
     dark : hardly an electron came through: a bar of the grid, say.
+    mean_counts : per pixel.
     """
 
     x_um: float
@@ -36,6 +37,7 @@ class ViewRecord:
     corners_um: tuple[tuple[float, float], ...]
     n_particles: int
     dark: bool = False
+    mean_counts: float = 0.0
 
 
 @dataclass(frozen=True)

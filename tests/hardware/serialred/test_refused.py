@@ -16,9 +16,11 @@ from ewaldflow.hardware.errors import (
     LimitExceeded,
     Unsupported,
 )
+from ewaldflow.hardware.serialred import acquire
 from ewaldflow.hardware.serialred.acquire import crystals
 from ewaldflow.hardware.simulated.calibrated import true_calibrations
 from ewaldflow.lib.errors import UserError
+from ewaldflow.lib.serialred.acquisition import ViewRecord
 from ewaldflow.lib.serialred.calibration import CalibrationSet
 from ewaldflow.lib.serialred.raster import Box
 from ewaldflow.lib.serialred.session import Imaging
@@ -154,6 +156,25 @@ def test_a_beam_lost_on_the_way_is_not_taken_for_bars(bench: Make) -> None:
         list(crystals(hunt))
     assert len(hunt.acquisition().views) == 3
     assert all(view.dark for view in hunt.acquisition().views)
+    one.assert_safe()
+
+
+def test_a_view_lit_by_its_edge_alone_is_no_place_to_look_for_the_beam(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = bench(session={"area": Box(x_um=(-15, 15), y_um=(-15, 15)), "views_per_block": 3})
+    counts = iter([17.0, 0.54])
+
+    def look(station: Any, position: Any, first: int) -> tuple[ViewRecord, list[Any]]:
+        mean = next(counts, 0.01)
+        return ViewRecord(position.x_um, position.y_um, (), 0, mean < 0.1, mean), []
+
+    monkeypatch.setattr(acquire, "look", look)
+    with one.begun() as hunt:
+        lit = (hunt.raster[0].x_um, hunt.raster[0].y_um)
+        with pytest.raises(UserError, match="no suitable crystal"):  # and not: the beam is lost
+            list(crystals(hunt))
+        assert hunt.light_at == lit
     one.assert_safe()
 
 
