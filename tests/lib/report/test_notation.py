@@ -31,7 +31,8 @@ def test_esd_by_hand(value: float, esd: float, text: str) -> None:
     assert with_esd(value, esd) == text
 
 
-@given(st.floats(0.1, 1e4), st.floats(1e-5, 50))
+# an e.s.d. of 1e-9 of the value and less is rounding: none is shown
+@given(st.floats(0.1, 9e3), st.floats(1e-5, 50))
 def test_esd_keeps_the_value_to_a_tenth_of_its_esd_or_better(value: float, esd: float) -> None:
     shown, _, rest = with_esd(value, esd).partition("(")
     unit = 10.0 ** -len(shown.partition(".")[2]) if "." in shown else 1.0
