@@ -1,0 +1,1 @@
+"""Rotationally invariant variational autoencoders of 4D-STEM (rrVAE)."""

@@ -1,0 +1,1 @@
+"""4D-STEM scans: what every stage that learns from them shares."""
