@@ -1,1 +1,1 @@
-"""Powder rings: distance, beam centre, elliptical distortion and tilt; recentring of later images."""
+"""Powder rings: distance, beam centre, elliptical distortion, tilt; recentring of later images."""
