@@ -63,6 +63,7 @@ class RingCalibration:
     verdict : "calibrated" or "not calibrated".
     reasons : why not, or what to know, one sentence each.
     background_level : median background of the first image in counts, for later comparison.
+    camera_length_mm : camera length that the microscope displayed; None where it is not known.
     """
 
     name: str
@@ -83,6 +84,7 @@ class RingCalibration:
     verdict: str = CALIBRATED
     reasons: tuple[str, ...] = ()
     background_level: float = 0.0
+    camera_length_mm: float | None = None
 
     @property
     def per_A_per_px(self) -> float:
