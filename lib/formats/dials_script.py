@@ -1,8 +1,10 @@
 """A shell script that imports SMV frames into DIALS with our geometry.
 
 DIALS' frame is ours turned half about x: (x, -y, -z); it counts pixels from the detector's
-corner. It takes no elliptical distortion this way, and no gaps: every unbroken run of frames
-is imported by itself, with its own start angle.
+corner. It takes no gaps this way: every unbroken run of frames is imported by itself, with its own
+start angle. An elliptical distortion becomes a pair of its maps between pixels and millimetres,
+made by its own program (which makes them for square images only) after a first import, and told
+to a second.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..geometry import centre_to_corner, to_dials_frame
+from ..geometry import EllipticalDistortion, Geometry, centre_to_corner, to_dials_frame
 from ..series.rotation_series import RotationSeries
 from .mask import rectangles
 from .source import runs
 from .write import even_step_deg, untold
+
+_DX, _DY = "dx.pickle", "dy.pickle"
 
 
 def write_dials_script(
@@ -46,8 +50,11 @@ def write_dials_script(
     UserError : no frames, or nothing rotates.
     """
     width = even_step_deg(series)
-    notes = untold(series, "DIALS")
     geometry = series.geometry
+    rows, columns = series.shape
+    ellipse = geometry.distortion.ratio != 1 and rows == columns
+    round_ = geometry.with_(distortion=EllipticalDistortion())
+    notes = untold(series.with_(geometry=round_) if ellipse else series, "DIALS")
     axis = to_dials_frame(geometry.axis) * np.sign(width)
     x, y = centre_to_corner(geometry.beam_centre_px)
     options = [
@@ -81,13 +88,17 @@ def write_dials_script(
         name = "imported" if k == 1 else f"imported_{k}"
         start = float(series.angle_start_deg[np.searchsorted(series.frame_number, first)])
         oscillation = f"{start * np.sign(width) + 0.0:.6f},{abs(width):.6f}"
-        lines += [
-            "",
+        importing = [
             f"dials.import $(seq -f {pattern} {first} {last}) \\",
             *(f"  {option} \\" for option in options),
             f"  geometry.scan.oscillation={oscillation} \\",
-            f"  output.experiments={name}.expt output.log={name}.log",
         ]
+        output = f"  output.experiments={name}.expt output.log={name}.log"
+        if ellipse and k == 1:
+            lines += ["", *importing, output, *_ellipse(geometry, name)]
+        if ellipse:
+            importing.append(f"  lookup.dx={_DX} lookup.dy={_DY} \\")
+        lines += ["", *importing, output]
         if masked:
             lines += [
                 f"dials.generate_mask {name}.expt \\",
@@ -99,3 +110,20 @@ def write_dials_script(
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")
     path.chmod(0o755)
     return tuple(notes)
+
+
+def _ellipse(geometry: Geometry, name: str) -> list[str]:
+    """The command that makes DIALS' maps, observed less ideal position in px.
+
+    Its ellipse takes the observed to the ideal; its phi runs the other way than our azimuth.
+    """
+    x, y = centre_to_corner(geometry.beam_centre_px)
+    mm = geometry.pixel_size_mm
+    root = float(np.sqrt(geometry.distortion.ratio))
+    return [
+        f"dials.generate_distortion_maps {name}.expt mode=ellipse \\",
+        f"  ellipse.phi={-geometry.distortion.azimuth_deg:.6f} \\",
+        f"  ellipse.l1={1 / root:.9f} ellipse.l2={root:.9f} \\",
+        f"  ellipse.centre_xy={x * mm:.7f},{y * mm:.7f} \\",
+        f"  output.x_map={_DX} output.y_map={_DY}",
+    ]

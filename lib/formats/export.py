@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..series.rotation_series import RotationSeries
 from .dials_script import write_dials_script
+from .geo_corr import write_distortion_maps
 from .registry import WRITERS
 from .write import WriteReport, frame_template
 from .xds_inp import NAME as XDS_INP
@@ -19,8 +20,8 @@ DIALS_SCRIPT = "dials_import.sh"
 def write_series(series: RotationSeries, folder: str | Path, format: str = "SMV") -> WriteReport:
     """Write frames to ``folder/data``, an ``XDS.INP`` and, for SMV, a script for DIALS beside it.
 
-    The folder reads back as the same series: pixels, angles, geometry (but for distortion),
-    mask and gaps.
+    With SMV, XDS gets the lens's distortion as maps and DIALS its ellipse. The folder reads back
+    as the same series: pixels, angles, geometry (but for distortion), mask and gaps.
 
     Parameters
     ----------
@@ -38,11 +39,15 @@ def write_series(series: RotationSeries, folder: str | Path, format: str = "SMV"
     report = writer.write(series, folder / "data")
     template = f"data/{frame_template(series, writer.suffix)}"
     added = report.pedestal_added
+    smv = writer.name == "SMV"
+    maps = write_distortion_maps(series.geometry, series.shape, folder) if smv else None
     notes = [
         *report.notes,
-        *write_xds_inp(series, folder / XDS_INP, template=template, pedestal_added=added),
+        *write_xds_inp(
+            series, folder / XDS_INP, template=template, pedestal_added=added, distortion_maps=maps
+        ),
     ]
-    if writer.name == "SMV":
+    if smv:
         notes += write_dials_script(
             series, folder / DIALS_SCRIPT, template=template, pedestal_added=added
         )

@@ -12,9 +12,9 @@ import pytest
 
 import ewaldflow
 from ewaldflow.lib.formats import load_instrument, read_series
+from ewaldflow.lib.formats.geo_corr import distortion_maps
 from ewaldflow.lib.geometry import EllipticalDistortion
 from ewaldflow.lib.reduction.engine import reduce_series
-from ewaldflow.lib.reduction.engines.frames import distortion_maps
 
 DATA = Path(
     os.environ.get(

@@ -6,16 +6,14 @@ import shutil
 from pathlib import Path
 
 from ...errors import UserError
+from ...formats.geo_corr import write_distortion_maps
 from ...formats.registry import WRITERS
 from ...formats.write import WriteReport, frame_template
 from ...formats.xds_inp import write_xds_inp
 from ...series import RotationSeries
 from ..config import ReductionConfig
-from .frames import distortion_maps, write_xds_cbf
 from .xds_document import XdsDocument
 from .xds_run import NAME
-
-X_MAP, Y_MAP = "XCORR.cbf", "YCORR.cbf"
 
 # Keywords that follow from the frames as they are written here, whoever wrote the rest.
 _OF_FRAMES = ("NAME_TEMPLATE_OF_DATA_FRAMES", "NX", "NY", "QX", "QY")
@@ -46,7 +44,7 @@ def prepare(
     writer = next(one for one in WRITERS if one.name == "SMV")
     written = writer.write(series, folder / "data")
     template = f"data/{frame_template(series, '.img')}"
-    maps = _write_maps(series, folder)
+    maps = write_distortion_maps(series.geometry, series.shape, folder)
     notes = write_xds_inp(
         series, folder / NAME, template=template, pedestal_added=written.pedestal_added,
         distortion_maps=maps,
@@ -71,15 +69,6 @@ def _chosen(config: ReductionConfig, processors: int) -> list[tuple[str, str]]:
         ("MAXIMUM_NUMBER_OF_JOBS", "1"),
         ("MAXIMUM_NUMBER_OF_PROCESSORS", str(processors)),
     ]
-
-
-def _write_maps(series: RotationSeries, folder: Path) -> tuple[str, str] | None:
-    geometry = series.geometry
-    if geometry.distortion.ratio == 1 and not geometry.radial_per_mm2:
-        return None
-    for name, values in zip((X_MAP, Y_MAP), distortion_maps(geometry, series.shape), strict=True):
-        write_xds_cbf(folder / name, values)
-    return X_MAP, Y_MAP
 
 
 def _from_user(

@@ -115,6 +115,7 @@ def test_the_script_by_hand(tmp_path: Path, make_series: Make) -> None:
     assert "untrusted.rectangle=7,8,3,4" in text
     ellipse = series.geometry.with_(distortion=EllipticalDistortion(1.02, 10))
     notes = write_dials_script(series.with_(geometry=ellipse), path)
+    # 20 x 30: DIALS makes maps for square images only
     assert "elliptical" in notes[0]
     assert "# NOTE: the elliptical" in path.read_text()
     with pytest.raises(UserError, match="rotation"):
@@ -146,3 +147,52 @@ def test_dials_sees_the_geometry(tmp_path: Path, make_series: Make, shape: tuple
     np.testing.assert_allclose(s1 - s0, to_dials_frame(series.geometry.to_q(12, 20)), atol=1e-6)
     assert panel["trusted_range"][1] == 11810
     assert told["imageset"][0]["mask"]
+
+
+_DIALS_SEES = """
+import sys
+from dxtbx.model.experiment_list import ExperimentListFactory
+panel = ExperimentListFactory.from_json_file(sys.argv[1])[0].detector[0]
+for row, column in ((12, 20), (500, 3), (100, 480)):
+    x, y, z = panel.get_pixel_lab_coord((column + 0.5, row + 0.5))
+    print(x, y, z)
+"""
+
+
+@pytest.mark.skipif(shutil.which("dials.import") is None, reason="DIALS is not installed")
+def test_dials_sees_the_ellipse(tmp_path: Path, make_series: Make) -> None:
+    series = make_series([1, 2, 3, 5, 6], shape=(516, 516))
+    bent = series.geometry.with_(distortion=EllipticalDistortion(1.024, 83))
+    report = write_series(series.with_(geometry=bent), tmp_path)
+    assert not any("elliptical" in note for note in report.notes)
+    ran = subprocess.run(
+        ["sh", str(tmp_path / "dials_import.sh")], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    with open(shutil.which("dials.import") or "") as file:
+        python = file.readline().removeprefix("#!").split()[0]
+    for name in ("imported.expt", "imported_2.expt"):
+        told = subprocess.run(
+            [python, "-c", _DIALS_SEES, str(tmp_path / name)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        at = np.array([line.split() for line in told.stdout.splitlines()[-3:]], float)
+        s1 = at / np.linalg.norm(at, axis=1)[:, None] / 0.025079
+        q = s1 - np.array([0, 0, -1]) / 0.025079
+        ours = to_dials_frame(bent.to_q([12, 500, 100], [20, 3, 480]))
+        # the maps hold for whole pixels; without them these would be up to 6 px away
+        np.testing.assert_allclose(q, ours, atol=0.01 * bent.per_A_per_px)
+
+
+def test_maps_of_the_ellipse_go_with_the_frames(tmp_path: Path, make_series: Make) -> None:
+    series = make_series([1, 2, 3])
+    bent = series.geometry.with_(distortion=EllipticalDistortion(1.05, 0))
+    write_series(series.with_(geometry=bent), tmp_path / "smv")
+    text = (tmp_path / "smv" / "XDS.INP").read_text()
+    assert "X-GEO_CORR= XCORR.cbf" in text
+    assert "DETECTOR= PILATUS" in text
+    assert (tmp_path / "smv" / "XCORR.cbf").exists()
+    assert (tmp_path / "smv" / "YCORR.cbf").exists()
+    report = write_series(series.with_(geometry=bent), tmp_path / "tiff", "tiff")
+    assert any("elliptical" in note for note in report.notes)
+    assert not (tmp_path / "tiff" / "XCORR.cbf").exists()
