@@ -123,7 +123,7 @@ def read_block(reader: Reader, places: Sequence[Place], shape: tuple[int, int]) 
                 n, *shape
             )
         except Exception as error:  # any fault of a foreign file
-            raise _fault(path, error) from error
+            raise fault(path, error) from error
         done += n
     return block
 
@@ -135,7 +135,7 @@ def _inspect(file: FrameFile, reader: Reader) -> InspectedFile | UserError:
             opened.seek(0)
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         if not reader.sniff(head):
-            return _not_what_it_says(file.path, reader, head)
+            return not_what_it_says(file.path, reader, head)
         header = reader.header(file.path)
         highest, lowest = [], []
         for first in range(0, header.n_frames, CHUNK_FRAMES):
@@ -146,19 +146,21 @@ def _inspect(file: FrameFile, reader: Reader) -> InspectedFile | UserError:
         if len(highest) != header.n_frames:
             raise ValueError(f"truncated: {len(highest)} of {header.n_frames} frames")
     except Exception as error:  # any fault of a foreign file
-        return _fault(file.path, error)
+        return fault(file.path, error)
     number = file.number if header.n_frames == 1 else 1  # frames of a stack count from 1
     return InspectedFile(file.path, number, header, digest, np.array(highest), np.array(lowest))
 
 
-def _fault(path: Path, error: Exception) -> UserError:
+def fault(path: Path, error: Exception) -> UserError:
+    """The line for whatever went wrong in a foreign file."""
     if isinstance(error, UserError):
         return error
     words = str(getattr(error, "strerror", None) or error) or type(error).__name__
     return UserError(path, words, "a whole frame", "copy the file again or remove it")
 
 
-def _not_what_it_says(path: Path, reader: Reader, head: bytes) -> UserError:
+def not_what_it_says(path: Path, reader: Reader, head: bytes) -> UserError:
+    """The line for a file whose content is not of its suffix' format."""
     content = reader_of_content(head)
     found = "an empty file" if not head else f"content of {content.name if content else 'no'} kind"
     if head and content is None:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import cbf, mrc, smv, tiff
+from . import cbf, dm, emd, mrc, smv, tiff
 from .source import Reader
 from .write import Writer
 
-READERS: tuple[Reader, ...] = (smv.READER, tiff.READER, mrc.READER, cbf.READER)
+READERS: tuple[Reader, ...] = (
+    smv.READER,
+    tiff.READER,
+    mrc.READER,
+    cbf.READER,
+    dm.READER,
+    emd.READER,
+)
 WRITERS: tuple[Writer, ...] = (smv.WRITER, tiff.WRITER, mrc.WRITER)
 
 HEAD_BYTES = 1024  # enough for every reader to sniff

@@ -30,6 +30,7 @@ class FrameHeader:
     metadata : what the header states about the series.
     start_deg : goniometer angle at the start of each frame of the file, or empty.
     notes : what the reader had to decide, one sentence each, the same for equal files.
+    camera : name of the detector, where the header states it.
     """
 
     shape: tuple[int, int]
@@ -39,6 +40,7 @@ class FrameHeader:
     metadata: SeriesMetadata = field(default_factory=SeriesMetadata)
     start_deg: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    camera: str = ""
 
 
 @dataclass(frozen=True)

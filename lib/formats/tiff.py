@@ -12,7 +12,8 @@ import yaml
 from ..geometry import centre_from_corner
 from ..instrument import SeriesMetadata
 from ..series.rotation_series import RotationSeries
-from .source import FrameHeader, Pixels, Reader, check_size
+from . import tiff_tags
+from .source import FrameHeader, Pixels, Reader, check_size, stated
 from .write import Writer, WriteReport, blocks, frame_names, new_folder, numbered_from_one
 
 
@@ -29,7 +30,7 @@ def sniff(head: bytes) -> bool:
 
 
 def read_header(path: Path) -> FrameHeader:
-    """Layout of a TIFF file and what instamatic wrote in its description."""
+    """Layout of a TIFF file and what instamatic, DM, TVIPS or JEOL wrote beside it."""
     with tifffile.TiffFile(path) as tiff:
         pages = tiff.pages
         page = tiff.pages.first
@@ -46,11 +47,16 @@ def read_header(path: Path) -> FrameHeader:
         series = tiff.series[0].shape if n_pages == 1 else (n_pages, *shape)
         n_frames = int(np.prod(series[:-2])) if tuple(series[-2:]) == shape else 1
         description = page.description
+        fields, camera, notes = tiff_tags.of_tiff(tiff, page)
     check_size(path, max(ends))
-    metadata, notes = _instamatic(description)
+    if fields or notes:
+        metadata = stated(path, **fields)
+    else:
+        metadata, notes = _instamatic(description)
     return FrameHeader(
-        (int(shape[0]), int(shape[1])), dtype, n_frames, 0, metadata, notes=tuple(notes)
-    )
+        (int(shape[0]), int(shape[1])), dtype, n_frames, 0, metadata, notes=tuple(notes),
+        camera=camera,
+    )  # fmt: skip
 
 
 def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixels:

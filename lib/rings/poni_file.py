@@ -102,8 +102,14 @@ def read_poni_file(path: str | Path) -> Poni:
     wavelength = _number(path, entries, "Wavelength") if "wavelength" in entries else None
     parallax = entries.get("parallax")
     return Poni(
-        *(numbers[name] for name in _LENGTHS),
-        *pixel,
+        distance_m=numbers["Distance"],
+        poni1_m=numbers["Poni1"],
+        poni2_m=numbers["Poni2"],
+        rot1_rad=numbers["Rot1"],
+        rot2_rad=numbers["Rot2"],
+        rot3_rad=numbers["Rot3"],
+        pixel1_m=pixel[0],
+        pixel2_m=pixel[1],
         shape=shape,
         orientation=int(orientation),
         wavelength_m=wavelength,
