@@ -74,6 +74,7 @@ def reduce(
     session: str = "session",
     merging: MergingConfig | None = None,
     sample: Sample | None = None,
+    calibrations: Sequence[str] = (),
 ) -> Reduced:
     """Reduce rotation series, from files to merged phases and reports.
 
@@ -88,6 +89,7 @@ def reduce(
     session : name for this set of series.
     merging : choices of sorting and merging.
     sample : composition, where known: phases are then solved as well.
+    calibrations : references of `rings` artefacts: scale and distortion of the camera.
     """
     ArtefactStore(store).create()
     names = series_names(sources)
@@ -95,7 +97,7 @@ def reduce(
         outcomes = _each(
             one_series,
             [
-                (name, source, store, instrument, overrides, config, address)
+                (name, source, store, instrument, overrides, config, address, calibrations)
                 for name, source in zip(names, sources, strict=True)
             ],
             address,
@@ -115,11 +117,12 @@ def one_series(
     overrides: SeriesOverrides | None,
     config: ReductionConfig | None,
     workers: str | None,
+    calibrations: Sequence[str] = (),
 ) -> SeriesOutcome:
     """One series, all the way; whatever goes wrong with it stays with it."""
     began = datetime.now(UTC)
     try:
-        series = convert(name, source, store, instrument, overrides, workers)
+        series = convert(name, source, store, instrument, overrides, workers, calibrations)
         return _reported(str(source), reduce_series(series, store, config, workers), store,
                          workers, began)  # fmt: skip
     except UserError as error:

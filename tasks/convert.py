@@ -30,6 +30,7 @@ def convert(
     instrument: str | None = None,
     overrides: SeriesOverrides | None = None,
     workers: str | None = None,
+    calibrations: Sequence[str] = (),
 ) -> str:
     """Read the frames in `source` and keep them as an artefact.
 
@@ -41,14 +42,17 @@ def convert(
     instrument : name, or path of a YAML file.
     overrides : what the user states about the series.
     workers : address of worker processes, or None.
+    calibrations : references of `rings` artefacts that hold for it.
 
     Returns
     -------
     Reference of the artefact, an older one if the same was kept before.
     """
     tell(name, "read frames")
-    run = flow_run_id()
-    return carry_out(workers, convert_series, name, source, store, instrument, overrides, run)
+    return carry_out(
+        workers, convert_series, name, source, store, instrument, overrides, flow_run_id(),
+        calibrations,
+    )  # fmt: skip
 
 
 def convert_series(
@@ -58,23 +62,28 @@ def convert_series(
     instrument: str | None,
     overrides: SeriesOverrides | None,
     flow_run: str | None = None,
+    calibrations: Sequence[str] = (),
 ) -> str:
     """What `convert` does, without Prefect."""
     from ..lib.formats import read_series
+    from ..lib.rings.storage import read_calibrations
     from ..lib.series.storage import SCHEMA_VERSION, write_series
 
     known = load_instrument(instrument) if instrument else None
     stated = overrides or SeriesOverrides()
-    series = read_series(source, instrument=known, overrides=stated)
     kept = ArtefactStore(store)
+    rings = [kept.get(ref) for ref in calibrations]
+    calibrated = [one for artefact in rings for one in read_calibrations(artefact)]
+    series = read_series(source, instrument=known, overrides=stated, calibrations=calibrated)
 
     def recipe(label: str) -> Recipe:
         return Recipe(
             kind=KIND,
             name=label,
             schema_version=SCHEMA_VERSION,
-            inputs=tuple(
-                Input(role="raw", digest=file.sha256, path=file.path) for file in series.sources
+            inputs=(
+                *(Input(role="raw", digest=file.sha256, path=file.path) for file in series.sources),
+                *(Input.from_artefact("rings", one) for one in rings),
             ),
             configuration=_configuration(known, stated),
         )

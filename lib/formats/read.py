@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,15 +13,18 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..geometry import EllipticalDistortion, Geometry
 from ..instrument import Instrument, SeriesMetadata, SeriesOverrides
+from ..rings.calibration import RingCalibration
+from ..rings.statement import Stated, stated_by
 from ..series.rotation_series import RotationSeries, SourceFile
 from .angles import frame_angles
 from .discover import Found, find_frames, find_sidecars, series_name
 from .inspect import InspectedFile, inspect_files, lazy_frames
-from .resolve import Resolved, Source, in_words, resolve
+from .resolve import Resolved, Source, differ, in_words, resolve
 from .selection import about_these_frames, choose_frames, oddities, tracking_numbers
 from .source import Sidecar, ranges
 
 Numbers = NDArray[np.int64]
+_COMMAND_LINE = "the command line"
 
 
 def read_series(
@@ -29,6 +33,7 @@ def read_series(
     instrument: Instrument | None = None,
     overrides: SeriesOverrides | None = None,
     name: str | None = None,
+    calibrations: Sequence[RingCalibration] = (),
 ) -> RotationSeries:
     """Read a rotation series; nothing is written, and everything decided is in its notes.
 
@@ -41,6 +46,8 @@ def read_series(
     overrides : wins over all other sources; then come the instrument's `overrides`, the frame
         headers, the files beside the frames, and the instrument's defaults.
     name : of the series, instead of that of its folder.
+    calibrations : by powder rings, of the camera that took the series, at its camera length or at
+        several: scale and distortion. They come after `overrides`.
 
     Returns
     -------
@@ -49,7 +56,8 @@ def read_series(
     Raises
     ------
     UserError : no frames, no readable frame, frames of two sizes, angles that do not go one
-        way, or a value that no source states. A single unreadable frame is left out and noted.
+        way, a value that no source states, or calibrations that do not fit. A single unreadable
+        frame is left out and noted.
     """
     found = find_frames(Path(path).absolute())
     files, notes = inspect_files(found)
@@ -64,7 +72,9 @@ def read_series(
 
     headers = Source(f"the {found.reader.name} headers", _shared_metadata(files, number, notes))
     sources = _sources(headers, sidecars, instrument, overrides, files[0], notes)
+    calibrated = _calibrated(calibrations, shape, sources, notes)
     resolved = resolve(sources, instrument)
+    _check_wavelength(calibrated, resolved)
     per_frame = [angle for one in files for angle in one.header.start_deg]
     start_deg, width_deg = frame_angles(
         resolved,
@@ -162,7 +172,7 @@ def _sources(
     """Everyone who states something, in order of precedence."""
     sources = []
     if overrides is not None:
-        sources.append(Source("the command line", overrides, corrects=True))
+        sources.append(Source(_COMMAND_LINE, overrides, corrects=True))
     if instrument is not None:
         name = f"the overrides of instrument {instrument.name}"
         sources.append(Source(name, instrument.overrides, corrects=True))
@@ -187,6 +197,33 @@ def _sources(
     if instrument is not None:
         sources.append(Source(f"instrument {instrument.name}", instrument.defaults))
     return sources + last
+
+
+def _calibrated(
+    calibrations: Sequence[RingCalibration],
+    shape: tuple[int, int],
+    sources: list[Source],
+    notes: list[str],
+) -> Stated | None:
+    """Take what calibrations state among the sources."""
+    if not calibrations:
+        return None
+    said = (one.metadata.camera_length_mm for one in sources)
+    stated = stated_by(calibrations, shape, next((one for one in said if one is not None), None))
+    first = 1 if sources[0].name == _COMMAND_LINE else 0
+    sources.insert(first, Source(stated.name, stated.metadata, corrects=True))
+    sources.append(Source(stated.name, stated.otherwise))
+    notes += stated.notes
+    return stated
+
+
+def _check_wavelength(calibrated: Stated | None, resolved: Resolved) -> None:
+    used = resolved.get("wavelength_A")
+    if calibrated is not None and differ("wavelength_A", calibrated.wavelength_A, used):
+        raise UserError(
+            calibrated.name, f"a wavelength of {calibrated.wavelength_A:.6f} Å",
+            f"{used:.6f} Å, as the series has", "name a calibration at the series' voltage",
+        )  # fmt: skip
 
 
 def _true_shape(

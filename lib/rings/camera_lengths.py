@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .calibration import CALIBRATED, RingCalibration
+from .ideal import effective
 
 Floats = NDArray[np.float64]
 
@@ -109,7 +110,7 @@ def camera_lengths(calibrations: Sequence[RingCalibration]) -> CameraLengths:
     for one in calibrations:
         _check(one, first)
     nominal = np.array([float(one.camera_length_mm or 0) for one in calibrations])
-    distance = np.array([one.distance_mm for one in calibrations])
+    distance = np.array([effective(one)[0] for one in calibrations])
     sd = np.array([_distance_sd(one) for one in calibrations])
     rows = [_averaged(nominal[some], distance[some], sd[some]) for some in _settings(nominal)]
     table = np.array(rows)
