@@ -1,0 +1,51 @@
+"""About where a pattern's centre is: the point about which it looks the same upside down."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+from scipy.ndimage import gaussian_filter
+
+
+def inversion_centre(image: NDArray[np.floating]) -> tuple[float, float] | None:
+    """(row, column) of the point of inversion of a small image, NaN where pixels are missing.
+
+    The normalised correlation of the image with itself turned by 180 degrees, over the pixels
+    that both have (Padfield, IEEE Trans. Image Process. 21, 2012, for the masked form). Slow
+    changes are taken out first, so that rings decide and not the background.
+    """
+    valid = np.isfinite(image).astype(np.float32)
+    if valid.sum() < 64:
+        return None
+    filled = np.where(valid > 0, image, 0.0).astype(np.float32)
+    level = max(float(np.median(filled[valid > 0])), 1e-30)
+    # logarithms, lest the direct beam outshine all
+    filled = np.log1p(np.maximum(filled, 0) / level) * valid
+    width = max(image.shape) / 40
+    weight = gaussian_filter(valid, width) + 1e-6
+    rest = (filled - gaussian_filter(filled, width) / weight) * valid
+    size = [fft.next_fast_len(2 * n, real=True) for n in image.shape]
+    a, m = fft.rfft2(rest, size), fft.rfft2(valid, size)
+    s = fft.rfft2(rest * rest, size)
+    product = fft.irfft2(a * a, size)
+    power = fft.irfft2(s * m, size)  # the same turned round, by symmetry: both energies alike
+    shared = fft.irfft2(m * m, size)
+    enough = shared > 0.25 * shared.max()
+    score = np.where(enough, product / np.sqrt(np.maximum(power, 1e-6) ** 2), -np.inf)
+    row, column = np.unravel_index(int(np.argmax(score)), score.shape)
+    if not np.isfinite(score[row, column]):
+        return None
+    return _top(score, int(row)) / 2, _top(score.T, int(column), int(row)) / 2
+
+
+def _top(score: NDArray[np.floating], at: int, other: int | None = None) -> float:
+    """Sub-pixel place of the maximum along the first axis, by a parabola."""
+    other = int(np.argmax(score[at])) if other is None else other
+    if not 0 < at < len(score) - 1:
+        return float(at)
+    before, here, after = (float(score[at + i, other]) for i in (-1, 0, 1))
+    bend = before - 2 * here + after
+    if not (np.isfinite(bend) and bend < 0):
+        return float(at)
+    return at + 0.5 * (before - after) / bend
