@@ -56,8 +56,7 @@ class ScanMatrices:
     @property
     def detector_to_scan(self) -> Floats:
         """B = A^-1, (2, 2), scan px per detector px."""
-        out: Floats = np.linalg.inv(self.scan_to_detector)
-        return out
+        return np.asarray(np.linalg.inv(self.scan_to_detector), np.float64)
 
     @property
     def movement(self) -> Floats:
