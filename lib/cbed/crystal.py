@@ -41,7 +41,7 @@ class PlaneCrystal:
     @property
     def reciprocal_per_A(self) -> Floats:
         """(2, 2), its rows the reciprocal vectors."""
-        return np.linalg.inv(self.cell_A).T
+        return np.asarray(np.linalg.inv(self.cell_A).T, float)
 
     def with_(self, **changes: Any) -> PlaneCrystal:
         """A copy with some fields changed."""

@@ -47,7 +47,8 @@ def transmission(crystal: PlaneCrystal, probe: Probe, grid: int = 96) -> Complex
         phase_g += scattering_factor_A(element, length) * np.exp(-2j * np.pi * (g @ position))
     phase_g *= np.exp(-2 * np.pi**2 * crystal.msd_A2 * length**2)
     phase_g *= probe.relativistic_factor * probe.wavelength_A / crystal.area_A2
-    return np.fft.fft2(np.exp(1j * np.fft.ifft2(phase_g).real * grid**2)) / grid**2
+    t: Complex = np.fft.fft2(np.exp(1j * np.fft.ifft2(phase_g).real * grid**2)) / grid**2
+    return t
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Spectrum:
         angle = 2 * np.pi * np.asarray(positions_A, float) @ self.q_per_A.T
         ones = np.ones((*angle.shape[:-1], 1))
         weights = np.concatenate([ones, np.cos(angle), np.sin(angle)], -1).astype(np.float32)
-        return np.tensordot(weights, self.patterns, 1)
+        patterns = np.tensordot(weights, self.patterns, 1)
+        return np.maximum(patterns, 0, out=patterns)  # rounding makes zeros negative
 
 
 def spectrum(
@@ -150,7 +152,8 @@ def _interference(
                             d = distance[a] - distance[b]
                             factor = np.exp(1j * defocus * d - 0.5 * (spread * d) ** 2)
                             out[q, row, column] += t[one] * np.conj(t[two]) * factor
-    return out / (fine * fine)
+    out /= fine * fine
+    return out
 
 
 def scan_positions(
