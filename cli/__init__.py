@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..lib.errors import UserError
-from . import acquire, artefacts, cells, convert, instruments, orient, reduce
+from . import acquire, artefacts, cells, convert, instruments, orient, reduce, serve
 
 _EPILOG = """
 **A first look**
@@ -53,6 +53,9 @@ app.command("cells")(cells.cells)
 app.command("convert")(convert.convert)
 app.command("instruments")(instruments.instruments)
 app.add_typer(artefacts.app, name="artefacts")
+app.command("serve")(serve.serve)
+app.command("status")(serve.status)
+app.command("stop")(serve.stop)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,80 @@
+"""Which programs a service consists of."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .processes import Program
+from .settings import ServiceSettings
+
+INSTRUMENT_POOL, COMPUTE_POOL = "instrument", "compute"
+
+
+def variables(settings: ServiceSettings) -> dict[str, str]:
+    """Environment of all programs, and of whoever wants to speak to the server."""
+    found = {
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_API_URL": settings.api_url,
+        "PREFECT_API_AUTH_STRING": settings.auth,
+        "PREFECT_SERVER_API_AUTH_STRING": settings.auth,
+        "PREFECT_SERVER_API_HOST": settings.prefect_host,
+        "PREFECT_SERVER_API_PORT": str(settings.prefect_port),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # kept in memory, a slot would stay taken if its holder and the server died together
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+            "prefect.server.concurrency.lease_storage.filesystem"
+        ),
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(settings.heartbeat_s),
+        "PREFECT_CLIENT_MAX_RETRIES": "20",  # SQLite answers 503 while it is busy
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "DO_NOT_TRACK": "1",
+        "EWALDFLOW_STORE": str(settings.store),
+    }
+    if settings.database:
+        found["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = settings.database
+    return found
+
+
+def server(settings: ServiceSettings) -> Program:
+    """Prefect's own server, with its pages."""
+    command = (sys.executable, "-m", "prefect", "server", "start")
+    return Program("server", command, settings.home, variables(settings))
+
+
+def gateway(settings: ServiceSettings, file: Path) -> Program:
+    """The door for instruments."""
+    command = (sys.executable, "-m", "ewaldflow.service.serve_gateway", str(file))
+    return Program("gateway", command, settings.home, variables(settings))
+
+
+def workers(settings: ServiceSettings) -> tuple[Program, ...]:
+    """What runs the flows: one thing at a time on instruments, several that compute."""
+    return tuple(
+        Program(
+            f"worker-{pool}",
+            (
+                sys.executable, "-m", "prefect", "worker", "start", "--pool", pool,
+                "--type", "process", "--limit", str(limit), "--name", f"{pool} worker",
+            ),
+            settings.home,
+            variables(settings),
+        )
+        for pool, limit in ((INSTRUMENT_POOL, 4), (COMPUTE_POOL, settings.compute_slots))
+    )  # fmt: skip
+
+
+def keeper(settings: ServiceSettings, file: Path) -> Program:
+    """What starts all others, and starts them again."""
+    command = (sys.executable, "-m", "ewaldflow.service.keeper", str(file))
+    return Program("keeper", command, settings.home, variables(settings))
+
+
+def all_programs(settings: ServiceSettings, file: Path) -> tuple[Program, ...]:
+    """Every program, in the order to end them in."""
+    return (
+        keeper(settings, file),
+        gateway(settings, file),
+        *workers(settings),
+        server(settings),
+    )
