@@ -88,7 +88,7 @@ def convert_series(
             configuration=_configuration(known, stated),
         )
 
-    label, found = _place(kept, name, recipe)
+    label, found = place(kept, name, recipe)
     if found:
         return found.ref
     with kept.draft(recipe(label), flow_run_id=flow_run) as draft:
@@ -111,22 +111,22 @@ def _configuration(instrument: Instrument | None, overrides: SeriesOverrides) ->
     }
 
 
-def _place(
+def place(
     store: ArtefactStore, name: str, recipe: Callable[[str], Recipe]
 ) -> tuple[str, Artefact | None]:
-    """The label to keep a series under, and the artefact that is it already.
+    """The label to keep a series or scan under, and the artefact that is it already.
 
-    Series of one name from different places must not pass for versions of each other: the
-    second is called name-2.
+    Two of one name from different places must not pass for versions of each other: the second is
+    called name-2.
     """
     for number in count(1):
         label = name if number == 1 else f"{name}-{number}"
         wanted = recipe(label)
         found = store.find(wanted)
-        versions = store.versions(KIND, label)
+        versions = store.versions(wanted.kind, label)
         if found or not versions:
             return label, found
-        latest = store.get(f"{KIND}/{label}@v{versions[-1]:04d}").manifest
+        latest = store.get(f"{wanted.kind}/{label}@v{versions[-1]:04d}").manifest
         if _origin(latest) == _origin(wanted):
             return label, None
     raise AssertionError("count() does not end")

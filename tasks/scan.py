@@ -1,0 +1,90 @@
+"""keep_scan: a 4D-STEM scan in files of any known kind becomes a `scan` artefact."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect import task
+
+from ..lib.artefacts import ArtefactStore, Input, Recipe
+from .convert import label, place
+from .progress import tell
+from .running import TASK_OPTIONS, flow_run_id
+from .workers import carry_out
+
+if TYPE_CHECKING:
+    from ..lib.stem4d.metadata import ScanMetadata
+
+KIND = "scan"
+
+
+@task(task_run_name="keep scan {name}", **TASK_OPTIONS)
+def keep_scan(
+    name: str,
+    source: str,
+    store: Path,
+    stated: ScanMetadata | None = None,
+    workers: str | None = None,
+) -> str:
+    """Read a scan and keep it as an artefact, in chunks that are read fastest.
+
+    Parameters
+    ----------
+    name : of the scan.
+    source : a file, a zarr folder, or ``file::data/set``.
+    store : root of the artefact store.
+    stated : what the user states about the scan.
+    workers : address of worker processes, or None.
+
+    Returns
+    -------
+    Reference of the artefact, an older one if the same was kept before.
+    """
+    tell(name, "digest files")
+    return carry_out(workers, scan_artefact, name, source, store, stated, flow_run_id())
+
+
+def scan_artefact(
+    name: str,
+    source: str,
+    store: Path,
+    stated: ScanMetadata | None = None,
+    flow_run: str | None = None,
+) -> str:
+    """What `keep_scan` does, without Prefect."""
+    from ..lib.formats.scan4d import read_scan
+    from ..lib.stem4d.metadata import ScanMetadata
+    from ..lib.stem4d.storage import SCHEMA_VERSION, write_scan
+
+    known = stated or ScanMetadata()
+    scan = read_scan(source, stated=known)
+    kept = ArtefactStore(store)
+
+    def recipe(given: str) -> Recipe:
+        return Recipe(
+            kind=KIND,
+            name=given,
+            schema_version=SCHEMA_VERSION,
+            inputs=tuple(
+                Input(role="raw", digest=file.sha256, path=file.path) for file in scan.sources
+            ),
+            configuration={
+                "stated": known.model_dump(mode="json", exclude_none=True),
+                "inside": source.partition("::")[2],
+            },
+        )
+
+    given, found = place(kept, label(name), recipe)
+    if found:
+        return found.ref
+    with kept.draft(recipe(given), flow_run_id=flow_run) as draft:
+        write_scan(draft.arrays, scan.with_(name=given), partial(tell, name))
+        draft.notes += scan.notes
+        draft.figures_of_merit = {
+            "scan_shape": list(scan.scan_shape),
+            "shape": list(scan.shape),
+            "missing_frames": int(scan.missing.sum()),
+        }
+        return draft.publish().ref
