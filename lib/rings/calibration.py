@@ -64,6 +64,8 @@ class RingCalibration:
     reasons : why not, or what to know, one sentence each.
     background_level : median background of the first image in counts, for later comparison.
     camera_length_mm : camera length that the microscope displayed; None where it is not known.
+    height_um : sample height that `distance_mm` is for, where heights were given.
+    height_per_um : relative change of the distance with sample height; 0 if not fitted.
     """
 
     name: str
@@ -85,6 +87,8 @@ class RingCalibration:
     reasons: tuple[str, ...] = ()
     background_level: float = 0.0
     camera_length_mm: float | None = None
+    height_um: float | None = None
+    height_per_um: float = 0.0
 
     @property
     def per_A_per_px(self) -> float:

@@ -39,7 +39,8 @@ class RingConditions:
     three_fold_per_px, radial_per_mm2, rot1_rad, rot2_rad : as in `RingCalibration`.
     peak : counts per pixel on the strongest ring.
     background : counts per pixel of diffuse scattering, relative to `peak`, near the centre.
-    width_px : standard deviation of a ring along its radius.
+    width_px : standard deviation of a ring along its radius, as by small grains: shells in
+        reciprocal space that are as thick everywhere, cut by the Ewald sphere.
     spread_px : standard deviation of the camera's point spread.
     grains : spots on each ring; 0: smooth rings.
     texture : amplitude of a two-fold modulation of brightness along every ring.
@@ -247,7 +248,8 @@ def _render(
                 ring = first
                 while ring < len(radius) and radius[ring] < r + _REACH * width:
                     off = (r - radius[ring]) / width
-                    total += height[ring] * brightness[ring, step] * math.exp(-off * off / 2)
+                    shell = radius[ring] / r * math.exp(-off * off / 2)
+                    total += height[ring] * brightness[ring, step] * shell
                     ring += 1
             image[row, column] = total / (parts * parts)
     return image
