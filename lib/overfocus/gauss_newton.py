@@ -1,0 +1,152 @@
+"""Gauss-Newton on the four elements of G, the object and the static layer fitted along.
+
+The model of a frame is ``f_s(x) = t_s w(x) o(x - G s)``. For Poisson counts the score of a movement
+of frame s is ``b_s = sum (f - t w o) grad o`` and its information ``H_s = sum t w grad o grad o^T``.
+The object is not known but made of the same frames: what all frames at one object point agree to do
+changes the object, not the residual. Eliminating it (variable projection, Golub and Pereyra 1973)
+takes from the information on G the part ``sum_u grad o grad o^T x S1 S1^T / W``, with W, S1 the
+sums of weights and of weighted scan positions over the frames that see object point u.
+
+Positions s may be followed by more columns (polynomials of time), whose coefficients, the drift of
+the specimen, are then fitted with G.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft2, next_fast_len, rfft2
+
+from .object_grid import Floats, ObjectGrid, Shifts, compare, object_of, shifts_of
+
+Vectors = NDArray[np.float64]
+
+#: Of a Gauss-Newton step; the smoothed object leaves steps a fifth too long.
+DAMPING = 0.8
+
+
+@dataclass
+class Frames:
+    """Binned frames of a scan and the state of the fit to them; lengths in binned pixels.
+
+    Attributes
+    ----------
+    frames : (frame, row, column) float32, all frames, contiguous.
+    corner : row and column in them where `mask` and `weight` begin.
+    use : (used frame,) numbers of the frames in the fit.
+    scan : (used frame, 2 or more) scan positions from the middle of the scan; see above.
+    mask : (row, column) float32, 1 inside the disc wherever descan moves it.
+    weight : (row, column) w, the static layer: aperture and gain.
+    beam : (used frame,) t, intensities about 1.
+    """
+
+    frames: Floats
+    corner: tuple[int, int]
+    use: NDArray[np.intp]
+    scan: Vectors
+    mask: Floats
+    weight: Floats
+    beam: Floats
+
+    def some(self, which: NDArray[np.bool_]) -> Frames:
+        """The same fit with part of the frames in use."""
+        return replace(
+            self, use=self.use[which], scan=self.scan[which], weight=self.weight.copy(),
+            beam=self.beam[which].copy(),
+        )  # fmt: skip
+
+
+@dataclass
+class Step:
+    """One comparison of all frames with the object made of them.
+
+    Attributes
+    ----------
+    sums : (used frame, 10); see `object_grid.compare`.
+    layer : (row, column) sum of t p over frames.
+    grid, shifts : the object and where frames lie on it.
+    """
+
+    sums: Vectors
+    layer: Floats
+    grid: ObjectGrid = field(repr=False)
+    shifts: Shifts = field(repr=False)
+
+    @property
+    def scores(self) -> Vectors:
+        """(used frame, 2) b, less what a change of the frame's intensity explains."""
+        s = self.sums
+        return np.asarray(s[:, 2:4] - s[:, 8:10] * (s[:, 4] / np.maximum(s[:, 1], 1e-9))[:, None])
+
+    @property
+    def information(self) -> Vectors:
+        """(used frame, 2, 2) H, less the same."""
+        s = self.sums
+        h = s[:, [5, 6, 6, 7]].reshape(-1, 2, 2)
+        lost = s[:, 8:10, None] * s[:, None, 8:10] / np.maximum(s[:, 1], 1e-9)[:, None, None]
+        return np.asarray(h - lost)
+
+
+def compared(state: Frames, movement: Vectors, finer: int, smooth: int = 1) -> Step:
+    """Make the object for G = `movement`, (2, columns of scan), and compare the frames with it."""
+    shifts = shifts_of(state.scan @ movement.T, state.mask.shape, finer)
+    grid = object_of(
+        state.frames, state.corner, state.use, state.beam, state.weight, state.mask, shifts, smooth
+    )
+    sums = np.zeros((len(state.use), 10), np.float32)
+    layer = np.zeros(state.mask.shape, np.float32)
+    compare(
+        state.frames, state.corner, state.use, state.beam, state.weight, state.mask,
+        shifts.plane, shifts.base, shifts.rest,
+        grid.shadow, grid.gradient_y, grid.gradient_x, sums, layer,
+    )  # fmt: skip
+    return Step(sums.astype(float), layer, grid, shifts)
+
+
+def information_of_movement(state: Frames, step: Step) -> Vectors:
+    """(2 n, 2 n) information on G, element by element in rows of n, the object eliminated."""
+    outer = state.scan[:, :, None] * state.scan[:, None, :]
+    n = 2 * state.scan.shape[1]
+    whole = np.tensordot(step.information, outer, (0, 0)).transpose(0, 2, 1, 3).reshape(n, n)
+    return np.asarray(whole - _taken_by_object(state, step))
+
+
+def _taken_by_object(state: Frames, step: Step) -> Vectors:
+    """What is lost because the object is not known; on the grid of whole pixels."""
+    q = step.shifts.finer
+    base = step.shifts.base
+    size = step.shifts.shape
+    padded = [next_fast_len(n, real=True) for n in size]
+    window = rfft2(state.weight * state.mask, padded)
+    flat = base[:, 0] * padded[1] + base[:, 1]
+
+    def seen(values: Vectors) -> Vectors:
+        points = np.bincount(flat, values, padded[0] * padded[1]).reshape(padded)
+        return np.asarray(irfft2(rfft2(points) * window, padded)[: size[0], : size[1]])
+
+    beam = state.beam.astype(float)
+    total = seen(beam)
+    known = total > 1e-3 * total.max()
+    weight = total[known]
+    moments = np.stack([seen(beam * one)[known] / weight for one in state.scan.T])
+    middle = (q // 2) * q + q // 2
+    gradients = [g[middle][known] for g in (step.grid.gradient_y, step.grid.gradient_x)]
+    columns = np.concatenate([moments * one for one in gradients])
+    return np.asarray((columns * weight) @ columns.T)
+
+
+def newton_step(state: Frames, step: Step, information: Vectors) -> Vectors:
+    """(2, n) change of G.
+
+    A residual f(x) - o(x - G s) falls on the side that the content moved to less than was thought:
+    ``o(x - (G + dG) s) = o - grad o . dG s``, so the score of dG s is minus b.
+    """
+    score = -(step.scores.T @ state.scan).ravel()
+    return np.asarray(np.linalg.solve(information, score).reshape(2, -1))
+
+
+def half_width(state: Frames) -> float:
+    """Largest distance of a scan position from the middle."""
+    return float(np.abs(state.scan[:, :2]).max())

@@ -1,0 +1,97 @@
+"""Whether a calibration can be believed, and if not, why: no wrong number leaves unmarked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .calibration import CALIBRATED, NOT_CALIBRATED, Quality
+from .config import OverfocusConfig
+
+#: Total movement of the shadow over the scan, detector px, that a scale can be measured on.
+LEAST_TRAVEL_PX = 3.0
+#: Share of saturated pixels that spoils contrast.
+MOST_SATURATED = 0.01
+#: Relative change of G from the cross-spectra to the fit: more, and it went elsewhere.
+MOST_WALK = 0.15
+#: Movement left in the frames, binned pixels r.m.s., beyond which the model is wrong.
+MOST_RESIDUAL = 0.35
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdict looks at beside `Quality`.
+
+    Attributes
+    ----------
+    travel_px : movement of the shadow across the scan, detector px.
+    walk : relative change of G from the first one to the last.
+    disagreement : of G from two halves of the scan, cross-spectra; relative.
+    fit_disagreement : the same, of the fit.
+    saturated : share of pixels.
+    binning : detector px per binned px.
+    descan_known : whether the aperture's edge gave D.
+    """
+
+    travel_px: float
+    walk: float
+    disagreement: float
+    fit_disagreement: float
+    saturated: float
+    binning: int
+    descan_known: bool
+
+
+def judge(
+    quality: Quality, evidence: Evidence, config: OverfocusConfig
+) -> tuple[str, tuple[str, ...]]:
+    """The verdict and the reasons against a calibration, one sentence each."""
+    q, e = quality, evidence
+    residual = q.predictive_residual_px / e.binning
+    checks = [
+        (
+            q.lag_snr >= config.min_lag_snr,
+            f"no common movement stands out of the frames (signal to noise {q.lag_snr:.1f}, needs"
+            f" {config.min_lag_snr:g}): no specimen, in focus, or too few electrons",
+        ),
+        (
+            e.travel_px >= LEAST_TRAVEL_PX,
+            f"the shadow moves {e.travel_px:.1f} px over the whole scan: in focus, or too far out",
+        ),
+        (e.descan_known, "the aperture's edge is not in the frames, so descan is not known"),
+        (
+            q.anisotropy <= config.max_anisotropy,
+            f"the map is sheared by {100 * q.anisotropy:.1f} % (believed:"
+            f" {100 * config.max_anisotropy:g} %): a wrong movement, or a distorted scan",
+        ),
+        (
+            q.bootstrap_spread <= config.max_spread,
+            f"regions of the scan scatter by {100 * q.bootstrap_spread:.2f} % (standard error;"
+            f" believed: {100 * config.max_spread:g} %)",
+        ),
+        (
+            e.disagreement <= 5 * config.max_disagreement,
+            f"the movement in two halves of the scan differs by {100 * e.disagreement:.1f} %",
+        ),
+        (
+            e.fit_disagreement <= config.max_disagreement,
+            f"fits to two halves of the scan differ by {100 * e.fit_disagreement:.1f} %",
+        ),
+        (
+            e.walk <= MOST_WALK,
+            f"the fit ended {100 * e.walk:.0f} % away from the movement it began with",
+        ),
+        (
+            residual <= MOST_RESIDUAL,
+            f"regions still move by {q.predictive_residual_px:.1f} px r.m.s. against the fit",
+        ),
+        (
+            e.saturated <= MOST_SATURATED,
+            f"{100 * e.saturated:.1f} % of the pixels are saturated",
+        ),
+        (
+            q.sharpness > 1.0,
+            "the superposition shows nothing but noise: no specimen, or too few electrons",
+        ),
+    ]
+    reasons = tuple(text for passed, text in checks if not passed)  # NaN passes nothing
+    return (NOT_CALIBRATED if reasons else CALIBRATED), reasons
