@@ -131,8 +131,8 @@ def _relative(one: RingCalibration) -> float:
 
 
 def _centre_sd(one: RingCalibration) -> float:
-    return max(one.sd("centre_row_px"), one.sd("centre_column_px"))
+    return max(one.sd("beam_row_px"), one.sd("beam_column_px"))
 
 
 def _ellipse_sd(one: RingCalibration) -> float:
-    return one.sd("distortion_ratio")
+    return one.sd("ratio")

@@ -25,8 +25,8 @@ def correction_maps(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """X- and Y-GEO_CORR for XDS, with all that was found: ellipse, radial, three-fold and tilt.
 
-    They correct to a detector without tilt whose distance is that of the beam's own path, and
-    beam centre ORGX, ORGY as it is (`lib.formats.geo_corr` has the sign).
+    They correct to a detector normal to the beam, `distance_mm` away, with ORGX, ORGY at the beam
+    centre (`lib.formats.geo_corr` has the sign).
 
     Returns
     -------

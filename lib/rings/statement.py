@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..instrument import SeriesMetadata
 from .calibration import CALIBRATED, RingCalibration
 from .camera_lengths import SAME, camera_lengths
-from .ideal import beam_length_mm, effective
+from .ideal import effective
 
 #: Numbers of pixels that agree to this part are the same detector's, binned or not.
 _BINNING = 0.005
@@ -70,20 +70,19 @@ def stated_by(
     notes: list[str] = []
     scale, nearest = _scale(calibrations, camera_length_mm, notes)
     binning = _binning(nearest, shape)
-    distance, ellipse, left = effective(nearest)
+    _, ellipse, left = effective(nearest)
     if left > _LEFT_PX:
         notes.append(
             f"tilt and three-fold distortion of the calibration {nearest.name} are not in the "
             f"series' geometry: up to {left:.1f} px are left; the maps kept with it hold them"
         )
     row, column = ((c + 0.5) / binning - 0.5 for c in nearest.beam_centre_px)
-    radial = nearest.radial_per_mm2
     return Stated(
         name=f"the calibration {nearest.name}",
         metadata=SeriesMetadata(
             per_A_per_px=scale * binning,
             distortion=ellipse,
-            radial_per_mm2=radial * (beam_length_mm(nearest) / distance) ** 2 if radial else None,
+            radial_per_mm2=nearest.radial_per_mm2 or None,
         ),
         otherwise=SeriesMetadata(
             wavelength_A=nearest.wavelength_A,

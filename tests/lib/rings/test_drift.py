@@ -13,7 +13,7 @@ from ewaldflow.lib.rings.drift import DriftLimits, comparable, drift
 
 BEFORE = RingCalibration(
     "au", (512, 512), "gold", 0.025, 0.055, 600.0, (250.0, 260.0), EllipticalDistortion(1.024, 83),
-    parameters=("distance_mm", "centre_row_px", "centre_column_px", "distortion_ratio"),
+    parameters=("distance_mm", "beam_row_px", "beam_column_px", "ratio"),
     covariance=np.diag([0.03, 0.02, 0.02, 0.0003]) ** 2, camera_length_mm=400.0,
 )  # fmt: skip
 
