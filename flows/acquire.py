@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +14,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from ..hardware.guard import guarded
-from ..hardware.lab import open_lab
+from ..hardware.lab import Lab, open_lab
 from ..hardware.serialred.acquire import begin, crystals, refuse_impossible
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
@@ -34,6 +36,7 @@ from ..tasks.acquire import (
 from ..tasks.progress import tell
 from ..tasks.workers import workers
 from .reduce import finish_session, one_series
+from .turn import turn
 
 # They only wait for the workers.
 _THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=64))
@@ -96,18 +99,17 @@ def acquire(
     ArtefactStore(store).create()
     raw = _new_folder(store / "raw" / session.name)
     sample = load_sample(session.sample) if session.sample else None
-    lab = open_lab(session.instrument, **session.options)
     failure = ""
     running: list[PrefectFuture[SeriesOutcome]] = []
     hunt = None
     with workers(n_workers, apart=True) as address:
         try:
-            with guarded(lab) as safe:
+            with _own(session) as safe:
                 refuse_impossible(safe, session)
                 if calibrate_first:
                     calibration = calibrate(safe, session, store)
                 elif calibration is None:
-                    calibration = latest_calibration(lab.instrument.name, store)
+                    calibration = latest_calibration(safe.instrument.name, store)
                 hunt = begin(safe, session, kept_calibrations(calibration, store), raw)
                 series = crystals(hunt, lambda what, k, n: tell("acquire", what, k / max(n, 1)))
                 while (one := next_crystal(series)) is not None:
@@ -143,6 +145,17 @@ def acquire(
     return Acquired(kept, done, outcomes, phases, failure)
 
 
+@contextmanager
+def _own(session: SessionConfig) -> Iterator[Lab]:
+    """The session's instrument, to itself and safe."""
+    # nothing is connected to before it is our turn: another session may be using it
+    with (
+        turn(session.instrument),
+        guarded(open_lab(session.instrument, **session.options)) as safe,
+    ):
+        yield safe
+
+
 def _new_folder(wanted: Path) -> Path:
     """`wanted`, or with a number behind it, not there yet: no session overwrites another."""
     folder, number = wanted, 1
@@ -169,7 +182,7 @@ def calibrate_only(session: SessionConfig, store: Path) -> tuple[str, Calibratio
     Reference of the artefact, and what is in it.
     """
     ArtefactStore(store).create()
-    with guarded(open_lab(session.instrument, **session.options)) as lab:
+    with _own(session) as lab:
         refuse_impossible(lab, session)
         ref = calibrate(lab, session, store)
     return ref, kept_calibrations(ref, store)

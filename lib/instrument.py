@@ -264,7 +264,7 @@ def first_problem(where: object, error: ValidationError) -> UserError:
     found = "nothing" if first["type"] == "missing" else repr(first["input"])
     if len(found) > 60:
         found = found[:57] + "..."
-    expected = first["msg"].removeprefix("Value error, ")
+    expected = first["msg"].removeprefix("Value error, ").removeprefix("expected ")
     more = error.error_count() - 1
     do = "mend this field" + (f" (and {more} more)" if more else "")
     return UserError(f"{where}: {field}", found, expected, do)

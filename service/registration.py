@@ -20,17 +20,13 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists
 
+from ..flows.turn import microscope_limit
 from ..lib.instrument import available_instruments
 from .programs import COMPUTE_POOL, INSTRUMENT_POOL
 from .settings import ServiceSettings
 
 DEPLOYMENTS = Path(__file__).resolve().parents[1] / "prefect.yaml"
 ZOMBIES = "flows that fell silent have crashed"
-
-
-def microscope_limit(instrument: str) -> str:
-    """Name of the global limit that lets one flow at a time have an instrument."""
-    return f"microscope-{instrument}"
 
 
 async def register(settings: ServiceSettings) -> tuple[str, ...]:
