@@ -154,6 +154,26 @@ def similarity_of(scan_to_detector: ArrayLike, overfocused: bool = True) -> Simi
     )
 
 
+def similarity_errors(
+    scan_to_detector: ArrayLike, covariance: ArrayLike, overfocused: bool = True
+) -> tuple[float, float]:
+    """Standard errors of the nearest similarity's rotation, in degrees, and scale, relative.
+
+    Parameters
+    ----------
+    covariance : (n, n), n >= 4, of A row by row, and of what follows it.
+    """
+    found = similarity_of(scan_to_detector, overfocused)
+    mirror = -1.0 if found.flip_y else 1.0
+    # of (F A)'s trace and antisymmetric part, halved, by A's elements
+    along = 0.5 * np.array([mirror, 0, 0, 1])
+    across = 0.5 * np.array([0, -mirror, 1, 0])
+    c, s = np.cos(np.deg2rad(found.rotation_deg)), np.sin(np.deg2rad(found.rotation_deg))
+    part = np.asarray(covariance, float)[:4, :4] / found.scale**2
+    turn, stretch = c * across - s * along, c * along + s * across
+    return float(np.rad2deg(np.sqrt(turn @ part @ turn))), float(np.sqrt(stretch @ part @ stretch))
+
+
 def parameters_of(
     matrices: ScanMatrices,
     *,
