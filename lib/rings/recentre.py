@@ -19,7 +19,7 @@ from scipy.signal import find_peaks, peak_widths
 from ..errors import UserError
 from ..formats.image import DiffractionImage
 from .calibration import RingCalibration
-from .ideal import beam_length_mm, from_ideal
+from .pixel_map import map_of
 from .recentre_kernels import (
     SAMPLES_PER_SECTOR,
     binned,
@@ -35,10 +35,16 @@ Floats = NDArray[np.float64]
 _REACH = 0.55  # of the longer side of the image, to which rings are looked for
 _TRIM = (0.1, 0.97)  # quantiles of the azimuths between which a profile is the mean
 _SIGNIFICANT = 6.0  # standard errors that a ring must stand out
-_MOST_RINGS = 12
-_PASSES = 12
-_CONVERGED_PX = 0.003
+_MOST_RINGS = 10
+_PASSES = 15
+_CONVERGED_PX = 0.02  # a step is right to a few per cent, so that this leaves 0.001
+_NEAR_PX = 0.5  # a last move from which every azimuth is worth its time
+_LOST_PX = 2.0
+_AS_SHARP = 0.8
+_WIDE = 4 * SAMPLES_PER_SECTOR
+_FLOOR_PX = 0.005  # what interpolation and edges of shadows leave, on simulated images
 _TUKEY = 4.685
+_BLOCKS = 16
 _LEAST_COVERAGE = 0.2
 _LARGEST_SD_PX = 1.0
 _SHADOW = 0.6  # a sector with less background than this part of the usual one lies in a shadow
@@ -84,11 +90,16 @@ class Recentred:
 
 @dataclass(frozen=True)
 class _Window:
-    """The radii (positions in the rays) about a ring, and its place among them."""
+    """The radii (positions in the rays) about a ring, a stride apart, and its place among them."""
 
     first: int
     stop: int
     radius: float
+
+    @property
+    def stride(self) -> int:
+        """Wide rings need no radius of every pixel."""
+        return max(1, (self.stop - self.first) // 60)
 
 
 def recentre(
@@ -115,20 +126,31 @@ def recentre(
     """
     clean, name = cleaned(image, calibration.shape, mask)
     rays = _rays(calibration)
-    every = np.arange(len(rays))
-    centre = _start(clean, rays, start or calibration.beam_centre_px, name)
-    windows = _windows(profile(sample(clean, rays, every, *centre, 1), *_TRIM), rays, name)
+    centre, sharpness = _start(clean, rays, start or calibration.beam_centre_px, name)
+    windows = _windows(_profile(clean, rays, centre, 4), rays, name)
     inverse = np.linalg.inv(calibration.distortion.matrix)
     solution = _Solution(centre)
-    for count in range(_PASSES):
-        solution = _solve(clean, rays, windows, centre, inverse, name)
+    step = 4
+    for _ in range(_PASSES):
+        solution = _solve(clean, rays, windows, centre, inverse, step, name)
         moved = float(np.hypot(solution.centre[0] - centre[0], solution.centre[1] - centre[1]))
         centre = solution.centre
-        if moved < _CONVERGED_PX:
+        if moved < _CONVERGED_PX and step == 1:
             break
-        if count == 1:  # rings are sharper now: look for them again
-            windows = _windows(profile(sample(clean, rays, every, *centre, 1), *_TRIM), rays, name)
+        if moved > _LOST_PX:  # rings are sharper here: look for them again
+            windows = _windows(_profile(clean, rays, centre, 4), rays, name)
+        elif moved < _NEAR_PX:
+            step = 1
+    else:
+        raise NoRings(
+            name, "rings about which no centre holds still", "concentric rings", "check the image"
+        )
     _check(solution, calibration.shape, name)
+    if not _sharpness(_profile(clean, rays, centre, 8)) > _AS_SHARP * sharpness:
+        raise NoRings(
+            name, "rings that are sharper about another point than about their centre",
+            "concentric rings of the calibration's ellipse", "check image and calibration",
+        )  # fmt: skip
     scale, scale_sd = _scale(solution.radii_px, calibration)
     return Recentred(
         solution.centre, solution.covariance, "rings", solution.radii_px, scale, scale_sd,
@@ -167,8 +189,9 @@ def cleaned(
     if full is None:
         full = _full(pixels)
     level = float(np.median(some))
-    step = np.diff(clean[::5], axis=1)[:, ::3]
-    noise = 1.4826 / np.sqrt(2) * float(np.nanmedian(np.abs(step - np.nanmedian(step))))
+    step = np.diff(clean[::9], axis=1)[:, ::5]
+    step = np.abs(step[np.isfinite(step)])
+    noise = 1.4826 / np.sqrt(2) * float(np.median(step)) if step.size else 0.0
     noise = max(noise, float(np.sqrt(max(level, 0.0))) if pixels.dtype.kind in "ui" else 0.0)
     if noise <= 0:
         noise = max(float(np.nanstd(some)), 1e-30)
@@ -206,7 +229,7 @@ def _rays(calibration: RingCalibration) -> NDArray[np.float32]:
         azimuth /= sectors * SAMPLES_PER_SECTOR
         radius = np.arange(reach)[:, None]
         about = replace(calibration, beam_centre_px=(0.0, 0.0))
-        places = from_ideal(about, radius * np.sin(azimuth), radius * np.cos(azimuth))
+        places = np.stack(map_of(about).to_pixel(radius, azimuth), axis=-1)
         _kept[key] = places.astype(np.float32)
         while len(_kept) > 3:
             _kept.popitem(last=False)
@@ -215,21 +238,27 @@ def _rays(calibration: RingCalibration) -> NDArray[np.float32]:
 
 def _start(
     clean: NDArray[np.float32], rays: NDArray[np.float32], known: tuple[float, float], name: str
-) -> tuple[float, float]:
-    """The calibration's centre or the image's centre of symmetry, whichever has sharper rings."""
+) -> tuple[tuple[float, float], float]:
+    """The calibration's centre or the image's own, and how sharp the rings are about it."""
     factor = max(1, max(clean.shape) // 256)
     centre = inversion_centre(binned(clean, factor))
     starts = [(float(known[0]), float(known[1]))]
     if centre is not None:
-        starts.append(tuple(factor * (value + 0.5) - 0.5 for value in centre))  # type: ignore[arg-type]
-    every = np.arange(len(rays))
-    sharpness = [
-        _sharpness(profile(sample(clean, rays, every, *one, SAMPLES_PER_SECTOR // 2), *_TRIM))
-        for one in starts
-    ]
+        starts.append((factor * (centre[0] + 0.5) - 0.5, factor * (centre[1] + 0.5) - 0.5))
+    sharpness = [_sharpness(_profile(clean, rays, one, 8)) for one in starts]
     if not np.any(np.isfinite(sharpness)):
         raise NoRings(name, "no rings", "powder rings", "take another image")
-    return starts[int(np.nanargmax(sharpness))]
+    best = int(np.nanargmax(sharpness))
+    return starts[best], sharpness[best]
+
+
+def _profile(
+    clean: NDArray[np.float32], rays: NDArray[np.float32], centre: tuple[float, float], step: int
+) -> Floats:
+    """(radius, 2): mean and standard error over wide sectors."""
+    every = np.arange(len(rays))
+    line: Floats = profile(sample(clean, rays, every, *centre, _WIDE, step), 1, *_TRIM)
+    return line
 
 
 def _sharpness(line: Floats) -> float:
@@ -256,8 +285,7 @@ def _windows(line: Floats, rays: NDArray[np.float32], name: str) -> list[_Window
     error = np.interp(np.arange(len(mean)), np.flatnonzero(known), line[known, 1])
     smooth = np.convolve(np.pad(mean, 1, "edge"), [0.25, 0.5, 0.25], "valid")
     peaks, found = find_peaks(smooth, prominence=0, width=1.5, rel_height=0.5)
-    reach = np.minimum(peaks, 60)
-    far = (peaks > inside + 5) & (peaks < last - 5) & (peaks > 0.02 * len(mean)) & (reach > 8)
+    far = (peaks > inside + 5) & (peaks < last - 5) & (peaks > max(8, 0.02 * len(mean)))
     strength = found["prominences"] / np.maximum(error[peaks], 1e-30)
     strong = far & (strength > _SIGNIFICANT)
     if not np.any(strong):
@@ -271,7 +299,7 @@ def _windows(line: Floats, rays: NDArray[np.float32], name: str) -> list[_Window
     width = peak_widths(smooth, peaks, rel_height=0.5)[0]
     windows = []
     for i, peak in enumerate(peaks):
-        half = int(np.ceil(np.clip(1.5 * width[i], 5, 40)))
+        half = int(np.ceil(np.clip(1.5 * width[i], 5, 0.8 * peak)))
         first, stop = peak - half, peak + half + 1
         if i:
             first = max(first, (peaks[i - 1] + peak) // 2)
@@ -302,24 +330,27 @@ def _solve(
     windows: list[_Window],
     centre: tuple[float, float],
     inverse: Floats,
+    step: int,
     name: str,
 ) -> _Solution:
     """One step of Gauss-Newton for the centre, all rings and sectors together."""
     sectors = rays.shape[1] // SAMPLES_PER_SECTOR
-    azimuth = (np.arange(sectors) + 0.5 - 0.5 / SAMPLES_PER_SECTOR) * 2 * np.pi / sectors
+    azimuth = (np.arange(sectors) + 0.5 - 0.5 * step / SAMPLES_PER_SECTOR) * 2 * np.pi / sectors
     # how far a ring moves outwards, in undistorted px, for a shift of the centre by one px
     outwards = np.stack([np.cos(azimuth), np.sin(azimuth)], 1) @ inverse  # by column, by row
     design, shift, weight, radii, ring = [], [], [], [], []
     for number, window in enumerate(windows):
-        polar = sample(clean, rays, np.arange(window.first, window.stop), *centre, 1)
-        mean = profile(polar, *_TRIM)[:, 0]
+        polar = sample(
+            clean, rays, np.arange(window.first, window.stop), *centre, SAMPLES_PER_SECTOR, step
+        )
+        mean = profile(polar, 4, *_TRIM)[:, 0]
         if not np.all(np.isfinite(mean)):
             radii.append(window.radius)
             continue
         shape = mean - np.linspace(mean[0], mean[-1], len(mean))
-        slope = np.gradient(shape)
+        slope = np.gradient(shape) / window.stride
         fits = sector_shifts(polar, shape, slope)
-        radii.append(window.first + _peak(mean))
+        radii.append(window.first + window.stride * _peak(mean))
         amplitude, along, information, variance, background = fits.T
         usual = np.nanmedian(background)
         usable = (amplitude > 0.1) & (background > _SHADOW * usual) & np.isfinite(variance)
@@ -331,7 +362,7 @@ def _solve(
         )
         noise = np.where(usable, np.maximum(noise, 1e-30), np.inf)
         design.append(np.column_stack([outwards[:, 1], outwards[:, 0]])[usable])
-        shift.append(-(along / amplitude)[usable])
+        shift.append(-along[usable] / amplitude[usable])
         weight.append((amplitude**2 * information / noise)[usable])
         ring.append(np.column_stack([np.full(sectors, number), np.arange(sectors)])[usable])
     if not design:
@@ -339,11 +370,11 @@ def _solve(
             name, "no ring that is seen in enough directions", "powder rings", "check the image"
         )
     where = np.concatenate(ring)
-    step, covariance, good, rms = _robust(
-        np.concatenate(design), np.concatenate(shift), np.concatenate(weight), where[:, 0]
+    move, covariance, good, rms = _robust(
+        np.concatenate(design), np.concatenate(shift), np.concatenate(weight), where, sectors
     )
-    limit = min(1.0, 10.0 / max(1e-9, float(np.hypot(*step))))
-    moved = (centre[0] + limit * step[0], centre[1] + limit * step[1])
+    limit = min(1.0, 10.0 / max(1e-9, float(np.hypot(*move))))
+    moved = (float(centre[0] + limit * move[0]), float(centre[1] + limit * move[1]))
     seen = len(np.unique(where[good, 1])) / sectors
     return _Solution(moved, covariance, np.array(radii), seen, rms)
 
@@ -356,22 +387,24 @@ def _peak(mean: Floats) -> float:
 
 
 def _robust(
-    design: Floats, shift: Floats, weight: Floats, ring: NDArray[np.int64]
+    design: Floats, shift: Floats, weight: Floats, where: NDArray[np.int64], sectors: int
 ) -> tuple[Floats, Floats, NDArray[np.bool_], float]:
     """Shift of the centre (row, column), its covariance, the sectors kept, their r.m.s.
 
     Every ring has a radius of its own. Beside the noise of counts, sectors scatter because
     grains do; that scatter is estimated and added, so that a few bright spots do not decide.
+    The covariance is the larger one of that of the fit and of leaving out one sixteenth of the
+    azimuths at a time (jackknife), which knows of errors that neighbours share.
     """
-    names, index = np.unique(ring, return_inverse=True)
-    one_hot = np.zeros((len(ring), len(names)))
-    one_hot[np.arange(len(ring)), index] = 1.0
+    names, index = np.unique(where[:, 0], return_inverse=True)
+    one_hot = np.zeros((len(where), len(names)))
+    one_hot[np.arange(len(where)), index] = 1.0
     full = np.column_stack([design, one_hot])
     trust = np.ones(len(shift))
     scatter = 0.0
     solved = np.zeros(full.shape[1])
     normal = np.eye(full.shape[1])
-    total = weight
+    total, noise = weight, float(np.median(1 / weight))
     for _ in range(12):
         total = trust / (1 / weight + scatter**2)
         normal = full.T @ (total[:, None] * full)
@@ -379,17 +412,37 @@ def _robust(
         before, solved = solved, np.linalg.solve(normal, full.T @ (total * shift))
         rest = shift - full @ solved
         # the median of a squared normal variable is 0.455
-        spread = np.median(rest**2) / 0.455 - np.median(1 / weight)
+        spread = np.median(rest**2) / 0.455 - noise
         scatter = float(np.sqrt(max(0.0, spread)))
         ratio = np.abs(rest) / np.sqrt(1 / weight + scatter**2) / _TUKEY
         trust = np.where(ratio < 1, (1 - np.minimum(ratio, 1) ** 2) ** 2, 0.0)
-        if np.max(np.abs(solved[:2] - before[:2])) < 1e-5:
+        if np.max(np.abs(solved[:2] - before[:2])) < 1e-4:
             break
     good = trust > 0.1
     chi_squared = float(np.sum(total * rest**2) / max(1.0, np.sum(trust) - full.shape[1]))
     covariance = np.linalg.inv(normal)[:2, :2] * max(1.0, chi_squared)
+    jackknife = _jackknife(full, shift, total, where[:, 1] * _BLOCKS // sectors, normal)
+    if np.trace(jackknife) > np.trace(covariance):
+        covariance = jackknife
+    covariance = covariance + _FLOOR_PX**2 * np.eye(2)
     rms = float(np.sqrt(np.sum(total * rest**2) / max(1e-30, np.sum(total))))
     return solved[:2], covariance, good, rms
+
+
+def _jackknife(
+    full: Floats, shift: Floats, total: Floats, block: NDArray[np.int64], normal: Floats
+) -> Floats:
+    """(2, 2) covariance of the centre from solutions without one block of azimuths each."""
+    weighted = total[:, None] * full
+    right = full.T @ (total * shift)
+    found = []
+    for number in range(_BLOCKS):
+        here = block == number
+        without = normal - full[here].T @ weighted[here]
+        found.append(np.linalg.lstsq(without, right - weighted[here].T @ shift[here])[0][:2])
+    off = np.array(found) - np.mean(found, axis=0)
+    spread: Floats = off.T @ off * (_BLOCKS - 1) / _BLOCKS
+    return spread
 
 
 def _check(solution: _Solution, shape: tuple[int, int], name: str) -> None:
@@ -418,7 +471,7 @@ def _scale(radii_px: Floats, calibration: RingCalibration) -> tuple[float, float
     if len(calibration.rings) < 3 or len(radii_px) < 3:
         return float("nan"), float("nan")
     spacing = np.array([ring.d_A for ring in calibration.rings])
-    length = beam_length_mm(calibration) / calibration.pixel_size_mm
+    length = calibration.distance_mm / calibration.pixel_size_mm
     expected = length * np.tan(2 * np.arcsin(calibration.wavelength_A / (2 * spacing)))
     ratio = radii_px[:, None] / expected
     nearest = ratio[np.arange(len(ratio)), np.argmin(np.abs(np.log(ratio)), axis=1)]

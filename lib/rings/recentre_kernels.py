@@ -107,22 +107,24 @@ def binned(image: Any, factor: int) -> Any:
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
-def sample(image: Any, rays: Any, radii: Any, row_0: float, column_0: float, step: int) -> Any:
+def sample(
+    image: Any, rays: Any, radii: Any, row_0: float, column_0: float, group: int, step: int
+) -> Any:
     """Means over sectors, (radius, sector), by bilinear interpolation; NaN where half is missing.
 
-    `rays` (radius, azimuth, 2): (row, column) from the centre; of azimuths only every `step`-th
-    is looked at. `radii` are the positions in `rays` wanted.
+    `rays` (radius, azimuth, 2): (row, column) from the centre; `group` azimuths make a sector,
+    every `step`-th of them is looked at. `radii` are the positions in `rays` wanted.
     """
     rows, columns = image.shape
-    n_sectors = rays.shape[1] // SAMPLES_PER_SECTOR
-    wanted = SAMPLES_PER_SECTOR // step
+    n_sectors = rays.shape[1] // group
+    wanted = group // step
     polar = np.empty((len(radii), n_sectors), np.float32)
     for i in range(len(radii)):
         ring = rays[radii[i]]
         for sector in range(n_sectors):
             total, count = np.float32(0.0), 0
-            for k in range(0, SAMPLES_PER_SECTOR, step):
-                place = ring[sector * SAMPLES_PER_SECTOR + k]
+            for k in range(0, group, step):
+                place = ring[sector * group + k]
                 y, x = place[0] + row_0, place[1] + column_0
                 if y < 0 or x < 0 or y >= rows - 1 or x >= columns - 1:
                     continue
@@ -140,19 +142,24 @@ def sample(image: Any, rays: Any, radii: Any, row_0: float, column_0: float, ste
 
 
 @numba.njit(cache=True, nogil=True)
-def profile(polar: Any, low: float, high: float) -> Any:
+def profile(polar: Any, group: int, low: float, high: float) -> Any:
     """(radius, 2): mean over azimuths between two quantiles, and its standard error.
 
-    NaN where fewer than a sixth of the sectors are on the image.
+    Quantiles of the means of `group` sectors. NaN where fewer than a sixth is on the image.
     """
-    n, sectors = polar.shape
+    n, sectors = polar.shape[0], polar.shape[1] // group
     result = np.full((n, 2), np.nan)
     line = np.empty(sectors, np.float32)
     for i in range(n):
         m = 0
-        for value in polar[i]:
-            if not math.isnan(value):
-                line[m] = value
+        for sector in range(sectors):
+            total, count = np.float32(0.0), 0
+            for k in range(sector * group, (sector + 1) * group):
+                if not math.isnan(polar[i, k]):
+                    total += polar[i, k]
+                    count += 1
+            if 2 * count >= group:
+                line[m] = total / count
                 m += 1
         if 6 * m < sectors:
             continue

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import uniform_filter
+
+_LEAST_SHARED = 0.1  # part of the largest overlap
 
 
 def inversion_centre(image: NDArray[np.floating]) -> tuple[float, float] | None:
     """(row, column) of the point of inversion of a small image, NaN where pixels are missing.
 
-    The normalised correlation of the image with itself turned by 180 degrees, over the pixels
-    that both have (Padfield, IEEE Trans. Image Process. 21, 2012, for the masked form). Slow
+    The correlation of the image with itself turned by 180 degrees, over the pixels that both
+    have (as Padfield, IEEE Trans. Image Process. 21, 2012, does it by Fourier transforms). Slow
     changes are taken out first, so that rings decide and not the background.
     """
     valid = np.isfinite(image).astype(np.float32)
@@ -22,17 +24,20 @@ def inversion_centre(image: NDArray[np.floating]) -> tuple[float, float] | None:
     level = max(float(np.median(filled[valid > 0])), 1e-30)
     # logarithms, lest the direct beam outshine all
     filled = np.log1p(np.maximum(filled, 0) / level) * valid
-    width = max(image.shape) / 40
-    weight = gaussian_filter(valid, width) + 1e-6
-    rest = (filled - gaussian_filter(filled, width) / weight) * valid
+    width = max(image.shape) // 12
+    weight = uniform_filter(valid, width) + 1e-6
+    rest = (filled - uniform_filter(filled, width) / weight) * valid
+    # spots and the edges of shadows count no more than rings do
+    limit = 3 * 1.4826 * float(np.median(np.abs(rest[valid > 0])))
+    rest = np.clip(rest, -limit, limit)
     size = [fft.next_fast_len(2 * n, real=True) for n in image.shape]
     a, m = fft.rfft2(rest, size), fft.rfft2(valid, size)
-    s = fft.rfft2(rest * rest, size)
     product = fft.irfft2(a * a, size)
-    power = fft.irfft2(s * m, size)  # the same turned round, by symmetry: both energies alike
+    power = fft.irfft2(fft.rfft2(rest * rest, size) * m, size)  # of either image where both are
     shared = fft.irfft2(m * m, size)
-    enough = shared > 0.25 * shared.max()
-    score = np.where(enough, product / np.sqrt(np.maximum(power, 1e-6) ** 2), -np.inf)
+    enough = shared > _LEAST_SHARED * shared.max()
+    # a correlation in units of its standard error, lest a few shared pixels win by chance
+    score = np.where(enough, product * np.sqrt(np.abs(shared)) / np.maximum(power, 1e-6), -np.inf)
     row, column = np.unravel_index(int(np.argmax(score)), score.shape)
     if not np.isfinite(score[row, column]):
         return None
