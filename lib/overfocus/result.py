@@ -10,11 +10,22 @@ from numpy.typing import NDArray
 
 from ..stem4d.scan import Scan4D
 from .calibration import CALIBRATED, ScanCalibration
-from .model import check_parameters, matrices_of_calibration, parameters_of, similarity_of
+from .model import (
+    check_parameters,
+    matrices_of_calibration,
+    parameters_of,
+    similarity_of,
+)
 from .parameters import OverfocusParameters
 from .views import Stage, Views
 
 Floats = NDArray[np.float64]
+
+_IN_WORDS = {
+    "scan_pixel_size_m": "the distance of scan points",
+    "camera_length_m": "the camera length",
+    "detector_pixel_size_m": "the detector's pixel size",
+}
 
 
 @dataclass(frozen=True)
@@ -80,22 +91,32 @@ class Errors:
 
 
 def errors_of(calibration: ScanCalibration) -> Errors:
-    """Standard errors by linear propagation."""
+    """Standard errors by linear propagation; NaN where A or its covariance is not known."""
     covariance = np.asarray(calibration.covariance, float)
-    a = np.asarray(calibration.scan_to_detector, float)
     descan = np.sqrt(np.abs(np.diag(covariance)[4:])).reshape(2, 2)
-    if not (np.isfinite(covariance[:4, :4]).all() and np.isfinite(a).all() and np.linalg.det(a)):
+    if not np.isfinite(calibration.scan_to_detector).all():
         return Errors(float("nan"), float("nan"), descan)
-    step = 1e-6 * np.abs(a).max()
-    jacobian = np.empty((2, 4))
-    for k in range(4):
-        off = np.zeros(4)
-        off[k] = step
-        above, below = (similarity_of(a + sign * off.reshape(2, 2)) for sign in (1, -1))
-        turn = (above.rotation_deg - below.rotation_deg + 180) % 360 - 180
-        jacobian[:, k] = turn / (2 * step), (above.scale - below.scale) / (2 * step)
-    sd = np.sqrt(np.diag(jacobian @ covariance[:4, :4] @ jacobian.T))
-    return Errors(float(sd[0]), float(sd[1] / abs(similarity_of(a).scale)), descan)
+    found = similarity_of(calibration.scan_to_detector, calibration.overfocused)
+    mirror = -1.0 if found.flip_y else 1.0
+    # of the trace and antisymmetric part of F A, halved, by A's elements
+    along, across = 0.5 * np.array([mirror, 0, 0, 1]), 0.5 * np.array([0, -mirror, 1, 0])
+    turn = np.deg2rad(found.rotation_deg)
+    c, s = np.cos(turn), np.sin(turn)
+    rotation, scale = (
+        float(np.sqrt(row @ covariance[:4, :4] @ row)) / abs(found.scale)
+        for row in (c * across - s * along, c * along + s * across)
+    )
+    return Errors(float(np.rad2deg(rotation)), scale, descan)
+
+
+def lengths_m(scan: Scan4D) -> dict[str, float | None]:
+    """The three lengths that overfocus needs, in metres, by the names of `OverfocusParameters`."""
+    step, length, pixel = scan.scan_step_nm, scan.camera_length_mm, scan.pixel_size_mm
+    return {
+        "scan_pixel_size_m": None if step is None else float(np.sqrt(step[0] * step[1])) * 1e-9,
+        "camera_length_m": None if length is None else length * 1e-3,
+        "detector_pixel_size_m": None if pixel is None else pixel * 1e-3,
+    }
 
 
 def named_parameters(
@@ -107,21 +128,13 @@ def named_parameters(
     ------
     UserError : the lengths do not go together with the calibration, as in a wrong unit.
     """
-    needed: dict[str, Any] = {
-        "the distance of scan points": scan.scan_step_nm,
-        "the camera length": scan.camera_length_mm,
-        "the detector's pixel size": scan.pixel_size_mm,
-    }
-    lacking = tuple(name for name, value in needed.items() if value is None)
+    lengths = lengths_m(scan)
+    known = {name: value for name, value in lengths.items() if value is not None}
+    lacking = tuple(_IN_WORDS[name] for name in lengths if name not in known)
     if lacking or calibration.verdict != CALIBRATED:
         return None, lacking
-    step_nm, length_mm, pixel_mm = needed.values()
     found = parameters_of(
-        matrices_of_calibration(calibration),
-        scan_pixel_size_m=float(np.sqrt(np.prod(step_nm))) * 1e-9,
-        camera_length_m=length_mm * 1e-3,
-        detector_pixel_size_m=pixel_mm * 1e-3,
-        overfocused=calibration.overfocused,
+        matrices_of_calibration(calibration), overfocused=calibration.overfocused, **known
     )
     check_parameters(found)
     return found, ()

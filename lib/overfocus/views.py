@@ -73,7 +73,7 @@ def views_of(scan: Scan4D, calibration: ScanCalibration) -> Views:
     superposition = coverage = np.zeros((0, 0))
     stages: tuple[Stage, ...] = ()
     if known:
-        lit = disc(scan.shape, calibration.centre_px, _always_lit(calibration, scan.shape))
+        lit = disc(scan.shape, _centre(calibration), _always_lit(calibration, scan.shape))
         superposition, coverage = superpose_with_coverage(
             whole.with_(mask=scan.mask | ~lit), matrices_of_calibration(calibration)
         )
@@ -82,7 +82,7 @@ def views_of(scan: Scan4D, calibration: ScanCalibration) -> Views:
     some = held.frames[places[:, 0], places[:, 1]].astype(float)
     recorded = held.frames[~held.missing]
     step = max(1, len(recorded) // 512)
-    beam = disc(scan.shape, calibration.centre_px, _radius(calibration, scan.shape))
+    beam = disc(scan.shape, _centre(calibration), _radius(calibration, scan.shape))
     return Views(
         bright_field=virtual_detector(whole, beam),
         superposition=superposition,
@@ -97,6 +97,13 @@ def views_of(scan: Scan4D, calibration: ScanCalibration) -> Views:
 
 def _usable(matrix: Floats) -> bool:
     return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-12)
+
+
+def _centre(calibration: ScanCalibration) -> tuple[float, float]:
+    """Of the beam; the detector's middle where it was not found."""
+    y, x = calibration.centre_px
+    rows, columns = calibration.shape
+    return (y, x) if np.isfinite([y, x]).all() else ((rows - 1) / 2, (columns - 1) / 2)
 
 
 def _radius(calibration: ScanCalibration, shape: tuple[int, int]) -> float:

@@ -26,14 +26,8 @@ _COLUMNS = (
 )
 
 
-def stages(shown: Sequence[Stage], numbers: tuple[int, int]) -> Figure:
-    """The control images, a row of five for each stage.
-
-    Parameters
-    ----------
-    shown : the stages.
-    numbers : first scan row shown, and the one after the last.
-    """
+def stages(shown: Sequence[Stage]) -> Figure:
+    """The control images, a row of five for each stage."""
     drawing = Figure(figsize=(11, 2.25 * len(shown) + 0.35), layout="constrained")
     panels = drawing.subplots(len(shown), len(_COLUMNS), squeeze=False)
     for row, stage in zip(panels, shown, strict=True):
@@ -61,6 +55,16 @@ def beside_bright_field(views: Views, step_nm: tuple[float, float] | None) -> Fi
         panel.set_title(title, fontsize=10)
     if step_nm is not None:
         _scale_bar(panels[0], views.bright_field.shape, step_nm[1])
+    return drawing
+
+
+def bright_field(views: Views, step_nm: tuple[float, float] | None) -> Figure:
+    """Virtual bright field alone."""
+    drawing = Figure(figsize=(4.2, 4.0), layout="constrained")
+    panel = drawing.subplots()
+    picture(panel, views.bright_field)
+    if step_nm is not None:
+        _scale_bar(panel, views.bright_field.shape, step_nm[1])
     return drawing
 
 
@@ -144,18 +148,6 @@ def search_path(path: Floats, start: tuple[float, float], end: tuple[float, floa
     right.legend(frameon=False, fontsize=8.5)
     tidy(left)
     tidy(right)
-    return drawing
-
-
-def drift_curve(drift_px: Floats) -> Figure:
-    """Movement of the specimen during the scan, (scan rows, 2) detector px."""
-    drawing = Figure(figsize=(10, 2.6), layout="constrained")
-    panel = drawing.subplots()
-    for k, (colour, name) in enumerate(((VERMILION, "along rows"), (GREEN, "along columns"))):
-        panel.plot(drift_px[:, k], color=colour, lw=1.3, label=name)
-    panel.set(xlabel="scan row", ylabel="movement / px")
-    panel.legend(frameon=False, fontsize=8.5)
-    tidy(panel)
     return drawing
 
 

@@ -1,0 +1,288 @@
+"""calibrate_scan: an overfocused `scan` becomes an `overfocus` artefact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+
+from ..lib.artefacts import ArtefactStore, Draft, Input, Manifest, Recipe
+from ..lib.overfocus.config import OverfocusConfig
+from .convert import label
+from .live import LivePage, prefect_progress
+from .progress import tell
+from .running import TASK_OPTIONS, flow_run_id
+from .scan import KIND as SCAN
+from .workers import carry_out
+
+if TYPE_CHECKING:
+    from ..lib.overfocus.published import PublishedStart
+    from ..lib.overfocus.result import OverfocusResult, PublishedSearch
+    from ..lib.overfocus.search import Evaluation
+    from ..lib.stem4d.metadata import ScanMetadata
+    from ..lib.stem4d.scan import Scan4D
+
+KIND = "overfocus"
+SCHEMA_VERSION = 1
+PAGE = "report.html"
+YAML = "calibration.yaml"
+_OVER = "Calibration by an overfocused scan"
+_STEPS = 8  # lines that a calibration tells, about
+_SEARCH = 45  # evaluations of a published search, about
+
+
+@dataclass(frozen=True)
+class How:
+    """How a scan is calibrated.
+
+    Attributes
+    ----------
+    config : choices.
+    published : also run the published method, from there; None: do not.
+    verify_twin : compare the matrices with rays traced by TemGym Basic, and draw these.
+    """
+
+    config: OverfocusConfig
+    published: PublishedStart | None = None
+    verify_twin: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the manifest."""
+        published = self.published
+        return {
+            **self.config.model_dump(mode="json", exclude={"seed"}),
+            "published": None if published is None else published.model_dump(mode="json"),
+            "verify_twin": self.verify_twin,
+        }
+
+
+@task(task_run_name="calibrate {scan}", **TASK_OPTIONS)
+def calibrate_scan(
+    scan: str,
+    store: Path,
+    how: How | None = None,
+    stated: ScanMetadata | None = None,
+    workers: str | None = None,
+) -> str:
+    """Find the map between scan and detector from one overfocused scan.
+
+    Parameters
+    ----------
+    scan : reference of a scan artefact, or a file that is not to be kept.
+    store : root of the artefact store.
+    how : choices; None for the defaults.
+    stated : what the user states about the scan, where it is a file.
+    workers : address of worker processes, or None.
+
+    Returns
+    -------
+    Reference of the artefact, an older one if the same was made before. Its files are report.html,
+    calibration.yaml, superposition.tif and a snippet for each program.
+    """
+    with prefect_progress(scan):
+        return carry_out(workers, overfocus_artefact, scan, store, how, stated, flow_run_id())
+
+
+def overfocus_artefact(
+    source: str,
+    store: Path,
+    how: How | None = None,
+    stated: ScanMetadata | None = None,
+    flow_run: str | None = None,
+) -> str:
+    """What `calibrate_scan` does, without Prefect."""
+    from ..lib.artefacts.records import write_record
+
+    chosen = how or How(OverfocusConfig())
+    kept = ArtefactStore(store)
+    found_scan = open_scan(kept, source, stated)
+    recipe = Recipe(
+        kind=KIND,
+        name=found_scan.name,
+        schema_version=SCHEMA_VERSION,
+        inputs=found_scan.inputs,
+        configuration={**chosen.as_dict(), **found_scan.configuration},
+        seeds={"bootstrap": chosen.config.seed},
+    )
+    if found := kept.find(recipe):
+        return found.ref
+    live = LivePage(store, found_scan.name, _OVER)
+    with kept.draft(recipe, flow_run_id=flow_run) as draft:
+        result, notes = _calibrated(source, found_scan.scan, chosen, live)
+        write_record(draft.arrays, result)
+        draft.arrays.attrs.update({"schema": KIND, "schema_version": SCHEMA_VERSION})
+        _write_files(draft, result, found_scan, chosen, notes)
+        from ..lib.overfocus.result import figures_of
+
+        draft.notes += [*result.calibration.reasons, *notes]
+        draft.figures_of_merit = figures_of(result)
+        made = draft.publish()
+    tell(source, "done", 1.0)
+    live.show("done", final=str(made.files / PAGE))
+    return made.ref
+
+
+@dataclass(frozen=True)
+class OpenScan:
+    """A scan with what a recipe must say of it."""
+
+    name: str
+    scan: Scan4D
+    inputs: tuple[Input, ...]
+    configuration: dict[str, Any]
+    manifests: tuple[Manifest, ...] = ()
+
+
+def is_reference(source: str) -> bool:
+    """Whether this names a scan artefact rather than a file."""
+    return source.startswith(f"{SCAN}/") and not Path(source).exists()
+
+
+def open_scan(store: ArtefactStore, source: str, stated: ScanMetadata | None = None) -> OpenScan:
+    """A scan artefact, or a file.
+
+    Raises
+    ------
+    UserError : no such artefact or file, or no scan in it.
+    """
+    if is_reference(source):
+        from ..lib.stem4d.storage import read_scan as read_stored
+
+        artefact = store.get(source)
+        return OpenScan(
+            artefact.manifest.name,
+            read_stored(artefact.arrays),
+            (Input.from_artefact(SCAN, artefact),),
+            {},
+            (artefact.manifest,),
+        )
+    from ..lib.formats.scan4d import read_scan
+    from ..lib.stem4d.metadata import ScanMetadata
+
+    known = stated or ScanMetadata()
+    scan = read_scan(source, stated=known)
+    name = label(scan.name)
+    inputs = tuple(Input(role="raw", digest=one.sha256, path=one.path) for one in scan.sources)
+    said = {"stated": known.model_dump(mode="json", exclude_none=True)}
+    return OpenScan(name, scan.with_(name=name), inputs, said)
+
+
+def _calibrated(
+    source: str, scan: Scan4D, how: How, live: LivePage
+) -> tuple[OverfocusResult, list[str]]:
+    """The result, with what there is to note about how the scan was read."""
+    import numpy as np
+
+    from ..lib.overfocus.calibrate import calibrate
+    from ..lib.overfocus.result import OverfocusResult, named_parameters
+    from ..lib.overfocus.views import views_of
+
+    told = 0
+
+    def say(line: str) -> None:
+        nonlocal told
+        told += 1
+        tell(source, line, min(0.6, 0.6 * told / _STEPS))
+        live.show(line)
+
+    say("read frames")
+    calibration = calibrate(scan, how.config, say)
+    parameters, lacking = named_parameters(scan, calibration)
+    published = _published(source, scan, calibration, how, live)
+    difference = float("nan")
+    if how.verify_twin and parameters is not None:
+        from ..lib.overfocus.twin import verify_twin
+
+        difference = verify_twin(parameters)
+    tell(source, "superpose frames", 0.7)
+    result = OverfocusResult(
+        calibration, parameters, lacking, difference, views_of(scan, calibration), published
+    )
+    _show_result(live, result)
+    notes = list(scan.notes)
+    if scan.missing.any():
+        notes.append(f"{int(scan.missing.sum())} scan points hold no frame")
+    if how.verify_twin and parameters is None:
+        why = " and ".join(lacking) or "the calibration"
+        notes.append(f"TemGym's rays were not compared: {why} is not known")
+    if scan.scan_step_nm and not np.isclose(*scan.scan_step_nm, rtol=0.01):
+        notes.append("the scan's steps differ; the overfocus is of their geometric mean")
+    return result, notes
+
+
+def _published(
+    source: str, scan: Scan4D, calibration: Any, how: How, live: LivePage
+) -> PublishedSearch | None:
+    if how.published is None:
+        return None
+    from ..lib.overfocus.published import published_search
+
+    count = 0
+
+    def watch(number: int, one: Evaluation) -> None:
+        nonlocal count
+        count += 1
+        line = f"published method, evaluation {count}: blur {one.loss:.4f}"
+        tell(source, line, 0.6 + 0.1 * min(1.0, count / _SEARCH))
+        p = one.parameters
+        live.show(
+            line,
+            {
+                "Scan rotation": f"{p.scan_rotation_deg:.3f}°",
+                "Overfocus": f"{p.overfocus_m * 1e6:.4f} µm",
+                "Blur": f"{one.loss:.4f}",
+                "Start": number + 1,
+            },
+            {"superposition with these": one.image},
+        )
+
+    return published_search(scan, calibration, how.published, watch)
+
+
+def _show_result(live: LivePage, result: OverfocusResult) -> None:
+    from ..lib.report.overfocus_figures import sharp
+    from ..lib.report.overfocus_page import headline
+
+    views = result.views
+    images = {"virtual bright field": views.bright_field}
+    if views.superposition.size:
+        images["superposition"] = sharp(views)
+    live.show(headline(result.calibration), {"Verdict": result.calibration.verdict}, images)
+
+
+def _write_files(
+    draft: Draft, result: OverfocusResult, found: OpenScan, how: How, notes: list[str]
+) -> None:
+    """The report, the YAML for people and programs, images, and snippets."""
+    import tifffile
+
+    from ..lib.overfocus.calibration import CALIBRATED
+    from ..lib.overfocus.hand_over import snippets, write_yaml
+    from ..lib.report.overfocus_page import overfocus_page
+
+    write_yaml(draft.files / YAML, result.calibration, result.parameters)
+    files = {YAML: "matrices, covariance, verdict and named angles, for people and programs"}
+    if result.calibration.verdict == CALIBRATED:
+        for program, text in snippets(result.calibration).items():
+            name = f"{program}.yaml" if program == "ptyrad" else f"{program}_settings.py"
+            (draft.files / name).write_text(text, encoding="utf-8")
+            files[name] = f"lines that set {_PROGRAMS.get(program, program)} to it"
+    for name, image, what in (
+        ("superposition.tif", result.views.superposition, "all frames laid over each other"),
+        ("bright_field.tif", result.views.bright_field, "counts in the beam's disc"),
+    ):
+        if image.size:
+            tifffile.imwrite(draft.files / name, image.astype("float32"))
+            files[name] = what
+    diagram = None
+    if how.verify_twin and result.parameters is not None:
+        from ..lib.overfocus.twin import ray_diagram
+
+        diagram = ray_diagram(result.parameters)
+    page = overfocus_page(result, files, found.manifests, found.scan.scan_step_nm, diagram, notes)
+    (draft.files / PAGE).write_text(page, encoding="utf-8")
+
+
+_PROGRAMS = {"libertem": "LiberTEM", "py4dstem": "py4DSTEM", "pyxem": "pyxem", "ptyrad": "ptyRAD"}
