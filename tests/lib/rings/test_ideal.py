@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ewaldflow.lib.geometry import EllipticalDistortion, Geometry
@@ -18,6 +18,7 @@ PLAIN = RingCalibration(
 )  # fmt: skip
 
 
+@settings(deadline=None)  # what is compiled is compiled at first
 @given(
     st.floats(1, 1.1), st.floats(0, 180), st.floats(-2e-5, 2e-5), st.floats(-2e-5, 2e-5),
     st.floats(-1e-4, 1e-4), st.floats(-0.1, 0.1), st.floats(-0.1, 0.1),
