@@ -154,10 +154,12 @@ def detector_rotation(scan: Scan4D, calibration: ScanCalibration) -> Floats:
     """(2, 2) orthogonal: direction along the scan's axes to direction on the detector.
 
     The orthogonal factor of the polar decomposition of A, with the scan's steps in one unit;
-    a reflection if scan and detector differ in handedness.
+    a reflection if scan and detector differ in handedness. Behind an underfocused probe the
+    shadow is upside down and the deflection is not, so A's sign is turned.
     """
     step = np.array(scan.scan_step_nm or (1.0, 1.0))
-    left, _, right = np.linalg.svd(calibration.scan_to_detector / step)
+    sign = 1.0 if calibration.overfocused else -1.0
+    left, _, right = np.linalg.svd(sign * calibration.scan_to_detector / step)
     return np.asarray(left @ right, float)
 
 
@@ -217,7 +219,7 @@ def _moments(scan: Scan4D, used: NDArray[np.bool_], threads: int) -> Floats:
     """(scan row, scan column, 5): sums of 1, y, x, y², x² times counts, from the middle."""
     y = np.arange(scan.shape[0])[:, None] - (scan.shape[0] - 1) / 2
     x = np.arange(scan.shape[1]) - (scan.shape[1] - 1) / 2
-    functions = np.stack([f * used for f in (1.0, y, x, y**2, x**2)]).reshape(5, -1)
+    functions: Floats = np.stack([f * used for f in (1.0, y, x, y**2, x**2)]).reshape(5, -1)
     narrow = scan.frames.dtype.itemsize <= 2 or scan.frames.dtype == np.float32
     kind = np.float32 if narrow else np.float64
     rows = np.ascontiguousarray(functions.T, kind)
@@ -226,7 +228,7 @@ def _moments(scan: Scan4D, used: NDArray[np.bool_], threads: int) -> Floats:
     offset = scan.pedestal * functions.sum(1)
 
     def work(first: int, frames: NDArray[Any]) -> None:
-        flat = frames.reshape(len(frames), -1).astype(kind)
+        flat: NDArray[Any] = frames.reshape(len(frames), -1).astype(kind)
         flat[:, unused] = 0  # masked pixels may hold anything, NaN too
         out[first : first + len(frames)] = flat @ rows - offset
 
@@ -239,13 +241,14 @@ def _reference(
     scan: Scan4D, centre: Floats, reference: Reference, calibration: ScanCalibration | None
 ) -> Floats:
     rows, columns = scan.scan_shape
-    s = np.moveaxis(np.indices(scan.scan_shape, float), 0, -1)
+    s: Floats = np.moveaxis(np.indices(scan.scan_shape, float), 0, -1)
     s -= (np.array(scan.scan_shape) - 1) / 2
     if reference == "calibration" and calibration is not None:
-        return np.array(calibration.centre_px) + s @ np.asarray(calibration.descan).T
+        moved = np.einsum("rci,ji->rcj", s, calibration.descan)
+        return np.asarray(moved + np.array(calibration.centre_px), float)
     good = np.isfinite(centre).all(-1)
     if reference == "mean":
         return np.broadcast_to(centre[good].mean(0), centre.shape).copy()
     terms = np.concatenate([np.ones((rows, columns, 1)), s], -1)
     fit = np.linalg.lstsq(terms[good], centre[good], rcond=None)[0]
-    return np.asarray(terms @ fit, float)
+    return np.asarray(np.einsum("rci,ij->rcj", terms, fit), float)
