@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..lib.errors import UserError
-from . import acquire, artefacts, cells, convert, instruments, orient, reduce, serve
+from . import acquire, artefacts, cells, convert, instruments, orient, reduce, serve, session
 
 _EPILOG = """
 **A first look**
@@ -53,6 +53,7 @@ app.command("cells")(cells.cells)
 app.command("convert")(convert.convert)
 app.command("instruments")(instruments.instruments)
 app.add_typer(artefacts.app, name="artefacts")
+app.command("session")(session.session)
 app.command("serve")(serve.serve)
 app.command("status")(serve.status)
 app.command("stop")(serve.stop)

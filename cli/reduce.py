@@ -130,7 +130,7 @@ def reduce(
         from ..flows.reduce import reduce as flow
 
         done = flow(sources, store, instrument, overrides, chosen, n_workers, session, how, known)
-    return _conclude(done, store)
+    return conclude(done, store)
 
 
 def prepare(store: Path) -> None:
@@ -143,7 +143,8 @@ def prepare(store: Path) -> None:
     prepare_prefect(store)
 
 
-def _conclude(done: Reduced, store: Path) -> int:
+def conclude(done: Reduced, store: Path) -> int:
+    """Print what became of series and phases; the exit code."""
     from ..lib.artefacts import ArtefactStore
     from ..tasks.report import INDEX, PAGE
 

@@ -15,8 +15,8 @@ from ..lib.merging.config import MergingConfig
 from ..lib.reduction.config import ReductionConfig
 from ..lib.report.outcome import SeriesOutcome
 from ..lib.sample import load_sample
+from ..lib.series.announced import AnnouncedSeries
 from ..tasks.arrivals import (
-    ArrivedSeries,
     keep_outcome,
     known_outcome,
     merge_is_due,
@@ -32,7 +32,7 @@ from .reduce import _THREADS, Reduced, _each, finish_session, one_series
 @flow(name="session", flow_run_name="{name}", persist_result=False, task_runner=_THREADS)
 def session(
     folder: Path,
-    series: Sequence[ArrivedSeries],
+    series: Sequence[AnnouncedSeries],
     store: Path,
     name: str,
     closed: bool = True,
@@ -94,7 +94,7 @@ def session(
 def arrived_series(
     name: str,
     folder: Path,
-    series: ArrivedSeries,
+    series: AnnouncedSeries,
     store: Path,
     choices: dict[str, Any],
     config: ReductionConfig | None,

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..lib.errors import UserError
+from ..lib.series.announced import AnnouncedSeries, path_inside
 
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _inside(value: str) -> str:
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts or "\\" in value or "\0" in value:
-        raise ValueError("expected a path below the root, with / and without ..")
-    return path.as_posix()
-
-
-class FinishedSeries(_Strict):
-    """A folder of frames that will not change any more.
-
-    Attributes
-    ----------
-    folder : below that of the session; "." if it is the session's own.
-    files, bytes, digest : of its frames; SHA-256 over the lines "sha256 size name".
-    """
-
-    folder: Annotated[str, Field(max_length=500)]
-    files: Annotated[int, Field(ge=1, le=1_000_000)]
-    bytes: Annotated[int, Field(ge=0)]
-    digest: Annotated[str, Field(pattern=_SHA256)]
-
-    _path = field_validator("folder")(_inside)
 
 
 class Metadata(_Strict):
@@ -65,11 +42,11 @@ class Notification(_Strict):
     id: Annotated[str, Field(pattern=_SHA256)]
     root: Annotated[str, Field(max_length=100)]
     session: Annotated[str, Field(min_length=1, max_length=500)]
-    series: Annotated[tuple[FinishedSeries, ...], Field(min_length=1, max_length=10_000)]
+    series: Annotated[tuple[AnnouncedSeries, ...], Field(min_length=1, max_length=10_000)]
     closed: bool = False
     metadata: Metadata = Metadata()
 
-    _path = field_validator("session")(_inside)
+    _path = field_validator("session")(path_inside)
 
     def folder(self, roots: dict[str, Path]) -> Path:
         """The session's folder on this machine.

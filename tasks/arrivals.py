@@ -6,48 +6,23 @@ that is announced again, or taken up after a crash, goes on where it was.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from ..lib.artefacts import ArtefactStore, Input, Recipe
-from ..lib.artefacts.durable import sha256_file
 from ..lib.errors import UserError
 from ..lib.report.outcome import SeriesOutcome, headline_from
+from ..lib.series.announced import AnnouncedSeries, digest_of_frames, frames_below
 from .progress import tell
 
 KIND = "arrival"
-# suffixes of what deploy/instrument/notify.py counts as frames
-FRAMES = {".img", ".smv", ".tif", ".tiff", ".mrc", ".mrcs", ".cbf", ".dm3", ".dm4", ".emd"}
 _LOOK_S = 2.0
 
 
-class ArrivedSeries(BaseModel):
-    """A series as an instrument announced it.
-
-    Attributes
-    ----------
-    folder : below that of the session; "." for the session's own.
-    files, bytes, digest : number of frames, bytes in all, and the SHA-256 over the lines
-        "sha256 size name" of the frames, sorted by their path below the series.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    folder: str
-    files: int = Field(ge=1)
-    bytes: int = Field(ge=0)
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-def wait_for(folder: Path, series: ArrivedSeries, limit_s: float) -> None:
+def wait_for(folder: Path, series: AnnouncedSeries, limit_s: float) -> None:
     """Wait until the frames of a series are whole on this machine.
 
     Raises
@@ -57,7 +32,7 @@ def wait_for(folder: Path, series: ArrivedSeries, limit_s: float) -> None:
     place = folder / series.folder
     before, quiet_since = None, time.monotonic()
     while True:
-        frames = _frames(place, FRAMES, deep=series.folder != ".")
+        frames = frames_below(place, deep=series.folder != ".")
         state = (len(frames), sum(size for _, size in frames))
         if state == (series.files, series.bytes):
             break
@@ -69,27 +44,11 @@ def wait_for(folder: Path, series: ArrivedSeries, limit_s: float) -> None:
                 f"{series.bytes} bytes, as announced", "copy them whole and announce them again",
             )  # fmt: skip
         time.sleep(min(_LOOK_S, limit_s / 4 + 0.01))
-    whole = hashlib.sha256()
-    for name, size in frames:
-        whole.update(f"{sha256_file(place / name)} {size} {name}\n".encode())
-    if whole.hexdigest() != series.digest:
+    if digest_of_frames(place, frames) != series.digest:
         raise UserError(
             place, "other bytes than announced", "the frames as they were on the instrument",
             "copy them again and announce them again",
         )  # fmt: skip
-
-
-def _frames(place: Path, suffixes: set[str], deep: bool) -> list[tuple[str, int]]:
-    # (path below the series, bytes) of the files that the instrument counted
-    found = []
-    for folder, subfolders, names in os.walk(place):
-        subfolders[:] = [name for name in subfolders if deep and not name.startswith(".")]
-        for name in names:
-            file = Path(folder, name)
-            if file.suffix.lower() in suffixes:
-                with suppress(OSError):  # it went away between two looks
-                    found.append((file.relative_to(place).as_posix(), file.stat().st_size))
-    return sorted(found)
 
 
 def known_outcome(
@@ -124,10 +83,19 @@ def keep_outcome(
 
 def outcomes_of(session: str, store: Path) -> tuple[SeriesOutcome, ...]:
     """The latest outcome of every series of a session, by name."""
+    return _latest(store, lambda name: name == session)
+
+
+def outcomes_of_project(project: str, store: Path) -> tuple[SeriesOutcome, ...]:
+    """The same of all sessions whose names begin with `project`."""
+    return _latest(store, lambda name: name.startswith(project))
+
+
+def _latest(store: Path, wanted: Callable[[str], bool]) -> tuple[SeriesOutcome, ...]:
     latest: dict[str, SeriesOutcome] = {}
     for one in ArtefactStore(store).list(KIND):  # sorted: later versions win
         figures: dict[str, Any] = dict(one.manifest.figures_of_merit)
-        if figures["session"] == session:
+        if wanted(figures["session"]):
             latest[figures["name"]] = _outcome(figures)
     return tuple(latest[name] for name in sorted(latest))
 

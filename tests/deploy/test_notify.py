@@ -116,15 +116,19 @@ def test_a_session_is_told_with_its_series(
 def test_the_server_understands_it(
     notify: ModuleType, tmp_path: Path, server: Server, session: Path
 ) -> None:
+    from ewaldflow.lib.series.announced import AnnouncedSeries, series_below
     from ewaldflow.service.notification import Notification
-    from ewaldflow.tasks.arrivals import ArrivedSeries, wait_for
+    from ewaldflow.tasks.arrivals import wait_for
 
     call(notify, tmp_path, server, str(session))
     told = Notification.model_validate(server.taken[0])
     folder = told.folder({"scope": tmp_path / "data"})
     assert folder == session
+    assert [one.model_dump() for one in series_below(folder)] == [
+        one.model_dump() for one in told.series
+    ]
     for one in told.series:  # the same digest is found on the server's side
-        wait_for(folder, ArrivedSeries(**one.model_dump()), 0.1)
+        wait_for(folder, AnnouncedSeries(**one.model_dump()), 0.1)
 
 
 def test_it_is_told_once(notify: ModuleType, tmp_path: Path, server: Server, session: Path) -> None:
