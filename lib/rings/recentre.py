@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks, peak_widths
 
 from ..errors import UserError
@@ -341,13 +342,20 @@ def _solve(
     design, shift, weight, radii, ring = [], [], [], [], []
     for number, window in enumerate(windows):
         polar = sample(
-            clean, rays, np.arange(window.first, window.stop), *centre, SAMPLES_PER_SECTOR, step
+            clean,
+            rays,
+            np.arange(window.first, window.stop, window.stride),
+            *centre,
+            SAMPLES_PER_SECTOR,
+            step,
         )
         mean = profile(polar, 4, *_TRIM)[:, 0]
         if not np.all(np.isfinite(mean)):
             radii.append(window.radius)
             continue
-        shape = mean - np.linspace(mean[0], mean[-1], len(mean))
+        # a template as smooth as its ring is wide, lest its own noise has a slope
+        smooth = gaussian_filter1d(mean, len(mean) / 25, mode="nearest")
+        shape = smooth - np.linspace(smooth[0], smooth[-1], len(mean))
         slope = np.gradient(shape) / window.stride
         fits = sector_shifts(polar, shape, slope)
         radii.append(window.first + window.stride * _peak(mean))
