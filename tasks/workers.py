@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
@@ -64,3 +64,29 @@ def carry_out(address: str | None, work: Callable[P, T], *args: P.args, **kwargs
     with Client(address, set_as_default=False) as client:
         result: T = client.submit(work, *args, **kwargs, pure=False).result()
     return result
+
+
+def carry_out_each(
+    address: str | None,
+    work: Callable[..., T],
+    items: Sequence[tuple[object, ...]],
+    done: Callable[[int], None] = lambda number: None,
+) -> list[T]:
+    """The results of ``work(*item)`` for each item, in order; many and small ones.
+
+    `done` is told how many are finished. What `work` raises ends all: let it return its faults.
+    """
+    if address is None:
+        here = []
+        for item in items:
+            here.append(work(*item))
+            done(len(here))
+        return here
+    from distributed import Client, as_completed
+
+    with Client(address, set_as_default=False) as client:
+        futures = [client.submit(work, *item, pure=False) for item in items]
+        for number, _ in enumerate(as_completed(futures), 1):
+            done(number)
+        results: list[T] = client.gather(futures)
+    return results

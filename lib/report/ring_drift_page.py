@@ -87,7 +87,7 @@ def _change(drift: Drift | None) -> Safe:
     if drift is None:
         return html.paragraph("There is none to compare with.")
     rows = [
-        [one.what, f"{one.before:.6g}", f"{one.now:.6g}", f"{one.change:+.3g}", rounded(one.sd, 4),
+        [one.what, f"{one.before:.5g}", f"{one.now:.5g}", f"{one.change:+.3g}", rounded(one.sd, 4),
          f"{one.limit:g}", "beyond" if one.warns else "within"]
         for one in drift.changes
     ]  # fmt: skip
@@ -107,8 +107,10 @@ def _change(drift: Drift | None) -> Safe:
 
 
 def _over_time(same: Sequence[Dated], limits: DriftLimits) -> Safe:
+    if len(same) < 2:
+        return html.paragraph("One calibration makes no course.")
     all_ = [one.calibration for one in same]
-    reference = all_[-2] if len(all_) > 1 else all_[-1]
+    reference = all_[-2]
     quantities = {
         "camera length / mm": (
             [c.distance_mm for c in all_], [c.sd("distance_mm") for c in all_],

@@ -120,7 +120,7 @@ def _verdict(fit: RingFit) -> Safe:
         good = one.verdict == CALIBRATED
         parts.append(html.paragraph(f"{one.name}: {one.verdict}.", warn=not good))
         if one.reasons:
-            parts.append(html.bullets(one.reasons))
+            parts.append(html.bullets(why[:1].upper() + why[1:] + "." for why in one.reasons))
     return Safe("".join(parts))
 
 
