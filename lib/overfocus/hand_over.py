@@ -187,7 +187,7 @@ import pyxem
 beam = np.array({beam})  # at scan point (0, 0), per scan row, per scan column
 row, column = np.indices(({rows}, {columns}))
 at = [beam[0, k] + beam[1, k] * row + beam[2, k] * column for k in (0, 1)]
-middle = (np.array(signal.axes_manager.signal_shape[::-1]) - 1) / 2
+middle = np.array(signal.axes_manager.signal_shape[::-1]) / 2  # where pyxem puts the beam
 # descan: shifts (x, y) that bring the beam to the middle of the detector
 shifts = pyxem.signals.BeamShift(np.stack([middle[1] - at[1], middle[0] - at[0]], axis=-1))
 signal.center_direct_beam(shifts=shifts)
