@@ -9,7 +9,18 @@ import typer
 from typer.exceptions import TyperException
 
 from ..lib.errors import UserError
-from . import acquire, artefacts, cells, convert, instruments, orient, reduce, serve, session
+from . import (
+    acquire,
+    artefacts,
+    cells,
+    convert,
+    instruments,
+    orient,
+    overfocus,
+    reduce,
+    serve,
+    session,
+)
 
 _EPILOG = """
 **A first look**
@@ -48,6 +59,7 @@ app.command("acquire")(acquire.acquire)
 app.command("calibrate-deflectors")(acquire.calibrate_deflectors)
 app.command("reduce")(reduce.reduce)
 app.command("orient")(orient.orient)
+app.command("calibrate-overfocus")(overfocus.calibrate_overfocus)
 app.command("demo")(acquire.demo)
 app.command("cells")(cells.cells)
 app.command("convert")(convert.convert)

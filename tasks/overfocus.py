@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 
 from ..lib.artefacts import ArtefactStore, Draft, Input, Manifest, Recipe
-from ..lib.overfocus.config import OverfocusConfig
+from ..lib.overfocus.plan import Plan
+from ..lib.stem4d.metadata import ScanMetadata
 from .convert import label
 from .live import LivePage, prefect_progress
 from .progress import tell
 from .running import TASK_OPTIONS, flow_run_id
 from .scan import KIND as SCAN
+from .scan import READ
 from .workers import carry_out
 
 if TYPE_CHECKING:
-    from ..lib.overfocus.published import PublishedStart
     from ..lib.overfocus.result import OverfocusResult, PublishedSearch
     from ..lib.overfocus.search import Evaluation
-    from ..lib.stem4d.metadata import ScanMetadata
     from ..lib.stem4d.scan import Scan4D
 
 KIND = "overfocus"
@@ -33,36 +33,11 @@ _STEPS = 8  # lines that a calibration tells, about
 _SEARCH = 45  # evaluations of a published search, about
 
 
-@dataclass(frozen=True)
-class How:
-    """How a scan is calibrated.
-
-    Attributes
-    ----------
-    config : choices.
-    published : also run the published method, from there; None: do not.
-    verify_twin : compare the matrices with rays traced by TemGym Basic, and draw these.
-    """
-
-    config: OverfocusConfig
-    published: PublishedStart | None = None
-    verify_twin: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the manifest."""
-        published = self.published
-        return {
-            **self.config.model_dump(mode="json", exclude={"seed"}),
-            "published": None if published is None else published.model_dump(mode="json"),
-            "verify_twin": self.verify_twin,
-        }
-
-
 @task(task_run_name="calibrate {scan}", **TASK_OPTIONS)
 def calibrate_scan(
     scan: str,
     store: Path,
-    how: How | None = None,
+    plan: Plan | None = None,
     stated: ScanMetadata | None = None,
     workers: str | None = None,
 ) -> str:
@@ -72,7 +47,7 @@ def calibrate_scan(
     ----------
     scan : reference of a scan artefact, or a file that is not to be kept.
     store : root of the artefact store.
-    how : choices; None for the defaults.
+    plan : choices; None for the defaults.
     stated : what the user states about the scan, where it is a file.
     workers : address of worker processes, or None.
 
@@ -81,21 +56,21 @@ def calibrate_scan(
     Reference of the artefact, an older one if the same was made before. Its files are report.html,
     calibration.yaml, superposition.tif and a snippet for each program.
     """
-    with prefect_progress(scan):
-        return carry_out(workers, overfocus_artefact, scan, store, how, stated, flow_run_id())
+    with prefect_progress(_name_in(scan)):
+        return carry_out(workers, overfocus_artefact, scan, store, plan, stated, flow_run_id())
 
 
 def overfocus_artefact(
     source: str,
     store: Path,
-    how: How | None = None,
+    plan: Plan | None = None,
     stated: ScanMetadata | None = None,
     flow_run: str | None = None,
 ) -> str:
     """What `calibrate_scan` does, without Prefect."""
     from ..lib.artefacts.records import write_record
 
-    chosen = how or How(OverfocusConfig())
+    chosen = plan or Plan()
     kept = ArtefactStore(store)
     found_scan = open_scan(kept, source, stated)
     recipe = Recipe(
@@ -103,14 +78,17 @@ def overfocus_artefact(
         name=found_scan.name,
         schema_version=SCHEMA_VERSION,
         inputs=found_scan.inputs,
-        configuration={**chosen.as_dict(), **found_scan.configuration},
+        configuration={
+            **chosen.model_dump(mode="json", exclude={"config": {"seed"}}),
+            **found_scan.configuration,
+        },
         seeds={"bootstrap": chosen.config.seed},
     )
     if found := kept.find(recipe):
         return found.ref
     live = LivePage(store, found_scan.name, _OVER)
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
-        result, notes = _calibrated(source, found_scan.scan, chosen, live)
+        result, notes = _calibrated(found_scan.scan, chosen, live)
         write_record(draft.arrays, result)
         draft.arrays.attrs.update({"schema": KIND, "schema_version": SCHEMA_VERSION})
         _write_files(draft, result, found_scan, chosen, notes)
@@ -119,7 +97,7 @@ def overfocus_artefact(
         draft.notes += [*result.calibration.reasons, *notes]
         draft.figures_of_merit = figures_of(result)
         made = draft.publish()
-    tell(source, "done", 1.0)
+    tell(found_scan.name, "done", 1.0)
     live.show("done", final=str(made.files / PAGE))
     return made.ref
 
@@ -133,6 +111,11 @@ class OpenScan:
     inputs: tuple[Input, ...]
     configuration: dict[str, Any]
     manifests: tuple[Manifest, ...] = ()
+
+
+def _name_in(source: str) -> str:
+    """What progress on a scan is told under: the name of its artefact, or the file's."""
+    return source.split("/")[1].split("@")[0] if is_reference(source) else label(Path(source).stem)
 
 
 def is_reference(source: str) -> bool:
@@ -159,7 +142,6 @@ def open_scan(store: ArtefactStore, source: str, stated: ScanMetadata | None = N
             (artefact.manifest,),
         )
     from ..lib.formats.scan4d import read_scan
-    from ..lib.stem4d.metadata import ScanMetadata
 
     known = stated or ScanMetadata()
     scan = read_scan(source, stated=known)
@@ -169,9 +151,7 @@ def open_scan(store: ArtefactStore, source: str, stated: ScanMetadata | None = N
     return OpenScan(name, scan.with_(name=name), inputs, said)
 
 
-def _calibrated(
-    source: str, scan: Scan4D, how: How, live: LivePage
-) -> tuple[OverfocusResult, list[str]]:
+def _calibrated(scan: Scan4D, plan: Plan, live: LivePage) -> tuple[OverfocusResult, list[str]]:
     """The result, with what there is to note about how the scan was read."""
     import numpy as np
 
@@ -184,19 +164,19 @@ def _calibrated(
     def say(line: str) -> None:
         nonlocal told
         told += 1
-        tell(source, line, min(0.6, 0.6 * told / _STEPS))
+        tell(scan.name, line, READ + 0.4 * min(1.0, told / _STEPS))
         live.show(line)
 
     say("read frames")
-    calibration = calibrate(scan, how.config, say)
+    calibration = calibrate(scan, plan.config, say)
     parameters, lacking = named_parameters(scan, calibration)
-    published = _published(source, scan, calibration, how, live)
+    published = _published(scan, calibration, plan, live)
     difference = float("nan")
-    if how.verify_twin and parameters is not None:
+    if plan.verify_twin and parameters is not None:
         from ..lib.overfocus.twin import verify_twin
 
         difference = verify_twin(parameters)
-    tell(source, "superpose frames", 0.7)
+    tell(scan.name, "superpose frames", READ + 0.5)
     result = OverfocusResult(
         calibration, parameters, lacking, difference, views_of(scan, calibration), published
     )
@@ -204,7 +184,7 @@ def _calibrated(
     notes = list(scan.notes)
     if scan.missing.any():
         notes.append(f"{int(scan.missing.sum())} scan points hold no frame")
-    if how.verify_twin and parameters is None:
+    if plan.verify_twin and parameters is None:
         why = " and ".join(lacking) or "the calibration"
         notes.append(f"TemGym's rays were not compared: {why} is not known")
     if scan.scan_step_nm and not np.isclose(*scan.scan_step_nm, rtol=0.01):
@@ -213,9 +193,9 @@ def _calibrated(
 
 
 def _published(
-    source: str, scan: Scan4D, calibration: Any, how: How, live: LivePage
+    scan: Scan4D, calibration: Any, plan: Plan, live: LivePage
 ) -> PublishedSearch | None:
-    if how.published is None:
+    if plan.published is None:
         return None
     from ..lib.overfocus.published import published_search
 
@@ -225,7 +205,7 @@ def _published(
         nonlocal count
         count += 1
         line = f"published method, evaluation {count}: blur {one.loss:.4f}"
-        tell(source, line, 0.6 + 0.1 * min(1.0, count / _SEARCH))
+        tell(scan.name, line, READ + 0.4 + 0.1 * min(1.0, count / _SEARCH))
         p = one.parameters
         live.show(
             line,
@@ -238,7 +218,7 @@ def _published(
             {"superposition with these": one.image},
         )
 
-    return published_search(scan, calibration, how.published, watch)
+    return published_search(scan, calibration, plan.published, watch)
 
 
 def _show_result(live: LivePage, result: OverfocusResult) -> None:
@@ -253,7 +233,7 @@ def _show_result(live: LivePage, result: OverfocusResult) -> None:
 
 
 def _write_files(
-    draft: Draft, result: OverfocusResult, found: OpenScan, how: How, notes: list[str]
+    draft: Draft, result: OverfocusResult, found: OpenScan, plan: Plan, notes: list[str]
 ) -> None:
     """The report, the YAML for people and programs, images, and snippets."""
     import tifffile
@@ -277,7 +257,7 @@ def _write_files(
             tifffile.imwrite(draft.files / name, image.astype("float32"))
             files[name] = what
     diagram = None
-    if how.verify_twin and result.parameters is not None:
+    if plan.verify_twin and result.parameters is not None:
         from ..lib.overfocus.twin import ray_diagram
 
         diagram = ray_diagram(result.parameters)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prefect import task
 
 from ..lib.artefacts import ArtefactStore, Input, Recipe
+from ..lib.stem4d.metadata import ScanMetadata
 from .convert import label, place
 from .progress import tell
 from .running import TASK_OPTIONS, flow_run_id
 from .workers import carry_out
 
-if TYPE_CHECKING:
-    from ..lib.stem4d.metadata import ScanMetadata
-
 KIND = "scan"
+READ = 0.4  # of the time that a scan takes, what reading and keeping it does, about
 
 
 @task(task_run_name="keep scan {name}", **TASK_OPTIONS)
@@ -55,7 +53,6 @@ def scan_artefact(
 ) -> str:
     """What `keep_scan` does, without Prefect."""
     from ..lib.formats.scan4d import read_scan
-    from ..lib.stem4d.metadata import ScanMetadata
     from ..lib.stem4d.storage import SCHEMA_VERSION, write_scan
 
     known = stated or ScanMetadata()
@@ -80,7 +77,7 @@ def scan_artefact(
     if found:
         return found.ref
     with kept.draft(recipe(given), flow_run_id=flow_run) as draft:
-        write_scan(draft.arrays, scan.with_(name=given), partial(tell, name))
+        write_scan(draft.arrays, scan.with_(name=given), partial(_tell, name))
         draft.notes += scan.notes
         draft.figures_of_merit = {
             "scan_shape": list(scan.scan_shape),
@@ -88,3 +85,7 @@ def scan_artefact(
             "missing_frames": int(scan.missing.sum()),
         }
         return draft.publish().ref
+
+
+def _tell(name: str, step: str, fraction: float) -> None:
+    tell(name, step, READ * fraction)

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import UserError
 from ..stem4d.scan import Scan4D
 from .calibration import CALIBRATED, ScanCalibration
 from .model import matrices_of, matrices_of_calibration, parameters_of
 from .parameters import OverfocusParameters
+from .plan import PublishedStart
 from .result import PublishedSearch, lengths_m
 from .search import Evaluation, search_many, spread_starts
 from .views import stage_with
@@ -24,24 +24,6 @@ _OPTIONS = {
     "camera_length_m": "--camera-length",
     "detector_pixel_size_m": "--pixel-size",
 }
-
-
-class PublishedStart(BaseModel):
-    """Where the published search begins; what is not stated is taken from the default method.
-
-    Attributes
-    ----------
-    scan_rotation_deg, overfocus_um, flip_y : as in the paper; it finds them within 10 degrees and
-        25 %, and the flip not at all.
-    spread : also start at every 15 degrees, with both flips.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    scan_rotation_deg: float | None = Field(None, ge=-360, le=360)
-    overfocus_um: float | None = Field(None, ge=-1e3, le=1e3)
-    flip_y: bool | None = None
-    spread: bool = False
 
 
 def published_search(

@@ -80,14 +80,14 @@ def views_of(scan: Scan4D, calibration: ScanCalibration) -> Views:
         stages = _stages(held, calibration)
     places = _places(held)
     some = held.frames[places[:, 0], places[:, 1]].astype(float)
-    recorded = held.frames[~held.missing]
-    step = max(1, len(recorded) // 512)
+    recorded = np.flatnonzero(~held.missing)
+    sample = held.frames.reshape(-1, *scan.shape)[recorded[:: max(1, len(recorded) // 256)]]
     beam = disc(scan.shape, _centre(calibration), _radius(calibration, scan.shape))
     return Views(
         bright_field=virtual_detector(whole, beam),
         superposition=superposition,
         coverage=coverage,
-        mean=recorded[::step].mean(axis=0, dtype=float) if len(recorded) else np.zeros(scan.shape),
+        mean=sample.mean(axis=0, dtype=float) if len(sample) else np.zeros(scan.shape),
         frames=some,
         places=places + np.array([left, 0]),
         stages=stages,

@@ -1,0 +1,132 @@
+"""calibrate-overfocus: overfocused 4D-STEM scans give the map between scan and detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from ..lib.artefacts import ArtefactStore
+from ..lib.errors import UserError
+from ..lib.overfocus.plan import Plan
+from ..lib.stem4d.metadata import ScanMetadata
+from ..tasks.convert import label, series_names
+from ..tasks.overfocus import PAGE, calibrate_scan, is_reference
+from ..tasks.progress import tell
+from ..tasks.scan import keep_scan
+from ..tasks.workers import workers
+from .reduce import _THREADS, _each, _fault
+
+
+@dataclass(frozen=True)
+class OverfocusOutcome:
+    """What became of one scan.
+
+    Attributes
+    ----------
+    source : file or reference given.
+    scan : reference of the scan artefact; "" if it was not kept or not read.
+    overfocus : reference of the calibration; "" where it failed.
+    verdict : "calibrated" or "not calibrated"; "" where it failed.
+    figures : of merit, by name.
+    reason : one line, why it failed or is not calibrated; "" where neither.
+    """
+
+    source: str
+    scan: str = ""
+    overfocus: str = ""
+    verdict: str = ""
+    figures: dict[str, Any] | None = None
+    reason: str = ""
+
+
+@flow(
+    name="calibrate-overfocus",
+    flow_run_name="calibrate {sources}",
+    persist_result=False,
+    task_runner=_THREADS,
+)
+def calibrate_overfocus(
+    sources: Sequence[str],
+    store: Path,
+    plan: Plan | None = None,
+    stated: ScanMetadata | None = None,
+    keep: bool = True,
+    n_workers: int = 1,
+) -> tuple[OverfocusOutcome, ...]:
+    """Calibrate scans, from files to reports.
+
+    Parameters
+    ----------
+    sources : files or zarr folders of scans, or references of `scan` artefacts.
+    store : root of the artefact store.
+    plan : choices; None for the defaults.
+    stated : what the user states about all these scans.
+    keep : whether scans in files are kept as artefacts.
+    n_workers : scans to calibrate at once.
+    """
+    ArtefactStore(store).create()
+    files = [one for one in sources if not is_reference(one)]
+    names = series_names([Path(one.partition("::")[0]) for one in files])
+    given = {one: _bare(name) for one, name in zip(files, names, strict=True)}
+    with workers(n_workers) as address:
+        outcomes: tuple[OverfocusOutcome, ...] = _each(
+            one_scan,
+            [(one, given.get(one, one), store, plan, stated, keep, address) for one in sources],
+            address,
+        )
+    for one in outcomes:
+        _tell_prefect(one, store)
+    return outcomes
+
+
+@task(task_run_name="{source}", cache_policy=NO_CACHE, persist_result=False)
+def one_scan(
+    source: str,
+    name: str,
+    store: Path,
+    plan: Plan | None,
+    stated: ScanMetadata | None,
+    keep: bool,
+    workers: str | None,
+) -> OverfocusOutcome:
+    """One scan, all the way; whatever goes wrong with it stays with it."""
+    scan = ""
+    try:
+        if is_reference(source):
+            scan = source
+        elif keep:
+            scan = keep_scan(name, source, store, stated, workers)
+        made = calibrate_scan(scan or source, store, plan, None if scan else stated, workers)
+        manifest = ArtefactStore(store).get(made).manifest
+        figures: dict[str, Any] = manifest.figures_of_merit
+        reason = "" if figures["verdict"] == "calibrated" else " ".join(manifest.notes[:3])
+        return OverfocusOutcome(source, scan, made, figures["verdict"], figures, reason)
+    except UserError as error:
+        return OverfocusOutcome(source, scan, reason=str(error))
+    except Exception as error:
+        return OverfocusOutcome(source, scan, reason=_fault(source, error))
+    finally:
+        tell(name, "done", 1.0)
+
+
+def _bare(name: str) -> str:
+    """The name of a folder of arrays without its suffix, as files have it."""
+    return name.removesuffix(".zarr").removesuffix(".zspy")
+
+
+def _tell_prefect(one: OverfocusOutcome, store: Path) -> None:
+    """A few lines in Prefect's own pages."""
+    if not one.overfocus:
+        text = f"**failed**: {one.reason}"
+    else:
+        page = ArtefactStore(store).folder(one.overfocus) / "files" / PAGE
+        numbers = "\n".join(f"- {name}: {value}" for name, value in (one.figures or {}).items())
+        text = f"**{one.verdict}** {one.reason}\n\n{numbers}\n\n[report]({page.as_uri()})"
+    key = label(f"overfocus-{Path(one.source).name}").lower().replace("_", "-").replace(".", "-")
+    create_markdown_artifact(markdown=text, key=key.replace("+", "-").strip("-"))
