@@ -25,7 +25,7 @@ from .probe import FWHM_PER_SIGMA, Camera, Probe
 Floats = NDArray[np.float64]
 Complex64 = NDArray[np.complex64]
 
-FINE_A = 0.1  # grid on which exp(i phi) is taken
+FINE_A = 0.12  # grid on which exp(i phi) is taken
 BLOCK = 64  # patterns at a time
 TRUNCATE = 4.0  # sigmas of the source
 BOND_A = GRAPHENE_A / math.sqrt(3)
