@@ -21,6 +21,7 @@ from .gauss_newton import (
     DAMPING,
     Frames,
     Step,
+    clearest,
     compared,
     information_of_movement,
     newton_step,
@@ -40,7 +41,7 @@ MOST_STEPS = 10
 #: Grid points per pixel, and how large the grid may get.
 FINER, MOST_GRID = 3, 4500
 #: A second choice of movements is tried out if it is so likely against the first.
-RIVAL = 0.6
+RIVAL = 0.8
 
 
 class NotCalibratedError(Exception):
@@ -173,7 +174,7 @@ def fit_binned(
             )
     else:
         known = movement / b
-        start = Start(known[None], np.ones(1), np.full(1, np.inf), 0.0)
+        start = Start(known[None], np.full(1, np.inf), np.inf)
     say(f"first movement {(start.movements[0] * b).round(3).tolist()} px, SNR {start.snr[0]:.1f}")
     summed = np.asarray(state.weight * state.beam.sum(), np.float32)
     try:
@@ -239,7 +240,7 @@ def prepared(binned: BinnedScan) -> tuple[Frames, Disc, NDArray[np.bool_], Vecto
 
 def _tried_out(state: Frames, start: Start) -> Start:
     """The start with that movement first under which the frames agree best, of likely ones."""
-    rivals = np.flatnonzero(start.likelihood > RIVAL * start.likelihood[0])
+    rivals = np.flatnonzero(start.snr > RIVAL * start.snr[0])
     if len(rivals) < 2:
         return start
     gains = []
@@ -251,13 +252,10 @@ def _tried_out(state: Frames, start: Start) -> Start:
                 trial, step, information_of_movement(trial, step)
             )
         gains.append(sharpness_of(trial, compared(trial, movement, 1)))
-    # equals, as of a periodic specimen, keep the order of likelihood
+    # equals, as of a periodic specimen, keep the order of z
     best = rivals[int(np.argmax(np.array(gains) > 0.97 * max(gains)))]
     order = np.r_[best, np.delete(np.arange(len(start.movements)), best)]
-    return replace(
-        start, movements=start.movements[order], likelihood=start.likelihood[order],
-        snr=start.snr[order],
-    )  # fmt: skip
+    return replace(start, movements=start.movements[order], snr=start.snr[order])
 
 
 def _converged(
@@ -268,18 +266,27 @@ def _converged(
     finer = FINER
     while finer > 1 and finer * np.abs(movement * 2 * far).sum(1).max() > MOST_GRID:
         finer -= 1
+    smooth, damping, last = 0, DAMPING, np.zeros_like(movement)
     for n in range(MOST_STEPS):
-        smooth = n < wide
-        step = compared(state, movement, 1 if smooth else finer, 3 if smooth else 1)
+        if n < wide:
+            step = compared(state, movement, 1, 3)
+        elif not smooth:
+            smooth, step = clearest(state, movement, finer)
+        else:
+            step = compared(state, movement, finer, smooth)
         information = information_of_movement(state, step)
-        change = DAMPING * newton_step(state, step, information)
+        change = damping * newton_step(state, step, information)
+        if n > wide and np.vdot(change, last) < -0.25 * np.vdot(last, last):
+            damping *= 0.5
+            change *= 0.5
+        last = change
         moved = float(np.abs(change * far).sum(1).max())
         if not np.isfinite(moved):
             raise np.linalg.LinAlgError
         change *= min(1.0, 4.0 / max(moved, 1e-9))
         movement = movement + change
         update_layer(state, step, summed)
-        if not smooth and moved < CONVERGED_PX:
+        if n > wide and moved < CONVERGED_PX:
             break
     return movement, step, information
 
@@ -318,11 +325,13 @@ def _with_drift(
 
 def sharpness_of(state: Frames, step: Step) -> float:
     """Variance of the object, weighted by coverage, over that of counting noise."""
-    coverage, q = step.grid.coverage.astype(float), step.shifts.finer
+    q = step.shifts.finer
+    one, other = step.grids
+    coverage = one.coverage.astype(float) + other.coverage
     seen = coverage > 0.05 * coverage.max()
-    weight, shadow = coverage[seen], step.grid.shadow[seen].astype(float)
-    mean = np.average(shadow, weights=weight)
-    variance = np.average((shadow - mean) ** 2, weights=weight)
+    weight = coverage[seen]
+    mean = np.average(one.shadow[seen], weights=weight)
+    variance = np.average((one.shadow[seen] - mean) * (other.shadow[seen] - mean), weights=weight)
     brightness = float(state.weight[state.mask > 0].mean())
     # of a triangular kernel q points wide along both axes
     kernel = ((2 * q**2 + 1) / (3 * q**3)) ** 2
@@ -370,7 +379,7 @@ def described(binned: BinnedScan, fit: Fit, config: OverfocusConfig) -> ScanCali
         travel_px=float(np.min(np.linalg.norm(movement, axis=0) * extent)),
         walk=float(np.linalg.norm(movement / b - fit.start.movements[0]) * b
                    / max(np.linalg.norm(movement), 1e-9)),
-        disagreement=fit.start.disagreement, fit_disagreement=apart,
+        halves_snr=fit.start.halves_snr, disagreement=apart,
         saturated=binned.saturated, binning=b, descan_known=fit.descan is not None,
     )  # fmt: skip
     verdict, reasons = judge(quality, evidence, config)
@@ -399,8 +408,9 @@ def _covariance(fit: Fit, config: OverfocusConfig) -> tuple[Vectors, float]:
         shifted = np.full((len(draws), 4), np.nan)
     force = bootstrap.summed_by(region, fit.step.scores)
     stiffness = bootstrap.summed_by(region, fit.step.information)
-    left = np.linalg.solve(stiffness + 1e-9 * np.eye(2), force[..., None])[..., 0]
-    weight = stiffness[:, 0, 0] + stiffness[:, 1, 1]
+    weight = np.maximum(stiffness[:, 0, 0] + stiffness[:, 1, 1], 0)
+    # regions that show little must not rule
+    left = np.linalg.solve(stiffness + 0.25 * weight.mean() * np.eye(2), force[..., None])[..., 0]
     return (
         bootstrap.covariance_of(moved, shifted),
         float(np.sqrt(np.average((left**2).sum(1), weights=weight))),

@@ -1,10 +1,16 @@
 """Where the shadow moves, with no start value: cross-spectra of scan pairs, summed over the scan.
 
 All pairs of frames that lie a lag apart along a scan axis show the same movement, so their
-cross-spectra are summed coherently before anything is searched. A movement v per scan point puts
+cross-spectra are summed coherently before anything is searched, and weighted by ``S / P^2`` (P the
+mean power, S that above noise): long lines and large patches do not drown what is sharp (the
+smoothed coherence transform, Carter 1973, with noise suppressed). A movement v per scan point puts
 peaks at ``L v`` in the correlation C_L of every lag L, and the sum over lags along that line,
 ``z(v) = sum_L C_L(L v) / sqrt(sum_L var C_L(L v))``, is a matched filter for v. Short lags reach
 far, long ones are sharp.
+
+Both scan axes are searched at once: but for descan and little shear the movement along the one is
+that along the other turned by 90 degrees to this side or that, so lines, which show a movement
+only across themselves, do as well.
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.fft import fft2, ifft2, irfft2, next_fast_len, rfft2
+from scipy.fft import fft2, irfft2, next_fast_len, rfft2
 from scipy.ndimage import maximum_filter
 
 Floats = NDArray[np.float32]
@@ -26,15 +32,9 @@ LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 REACH = 0.8
 #: Movement at the longest lag, in pixels, below which it cannot be told from standing still.
 LEAST_PX = 0.3
+#: Points of a correlation per pixel.
+UP = 2
 _CANDIDATES = 6
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A movement per scan point, (row, column) pixels, and its signal-to-noise ratio z."""
-
-    movement: tuple[float, float]
-    snr: float
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,15 @@ class Spectra:
     Attributes
     ----------
     real, imaginary : (scan_row, scan_column, frequency) float32.
+    weight : (frequency,) of cross-spectra.
     size : of the zero-padded frames, so that shifts do not wrap.
     overlap : (2 reach + 1, 2 reach + 1) pixels that two frames share at each shift.
-    reach : largest shift looked at, pixels.
+    reach : largest shift looked at, in 1 / `UP` pixels.
     """
 
     real: Floats
     imaginary: Floats
+    weight: Vectors
     size: tuple[int, int]
     overlap: Vectors
     reach: int
@@ -71,6 +73,14 @@ class Correlations:
     variance: Vectors
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A possible G, (2, 2) pixels per scan point, and its signal-to-noise ratio z."""
+
+    movement: Vectors
+    snr: float
+
+
 def contrast_of(frames: Floats, beam: Floats, layer: Floats, mask: Mask) -> Floats:
     """(frame, row, column) over the static layer, less 1, of mean 0 within the mask, 0 outside."""
     inverse = np.zeros_like(layer)
@@ -87,14 +97,18 @@ def spectra_of(contrast: Floats, mask: Mask) -> Spectra:
     reach = max(2, int(REACH * max(mask.any(0).sum(), mask.any(1).sum())))
     size = [next_fast_len(n + reach + 1, real=True) for n in mask.shape]
     values = rfft2(contrast, size)
+    power = np.mean(np.abs(values) ** 2, axis=(0, 1), dtype=float)
+    noise = np.percentile(power, 10)
+    weight = np.maximum(power - noise, 0) / np.maximum(power, 1e-30) ** 2
     values = values.reshape(*contrast.shape[:2], -1)
-    shared = ifft2(np.abs(fft2(mask.astype(float), size)) ** 2).real
+    shared = np.abs(fft2(mask.astype(float), size)[:, : size[1] // 2 + 1]) ** 2
     return Spectra(
         np.ascontiguousarray(values.real),
         np.ascontiguousarray(values.imag),
+        weight.ravel(),
         (size[0], size[1]),
-        np.maximum(_centred(shared, reach), 0.5),
-        reach,
+        np.maximum(_correlation(shared, (size[0], size[1]), UP * reach), 0.5),
+        UP * reach,
     )
 
 
@@ -111,8 +125,8 @@ def correlations(spectra: Spectra, use: Mask, axis: int) -> Correlations | None:
         total, pairs = _cross(spectra.real, spectra.imaginary, use, lag, axis)
         if pairs == 0:
             continue
-        full = irfft2(total.reshape(spectra.size[0], -1), spectra.size)
-        map_ = _centred(full, spectra.reach)
+        weighted = (total * spectra.weight).reshape(spectra.size[0], -1)
+        map_ = _correlation(weighted, spectra.size, spectra.reach)
         ratio = map_ / np.sqrt(spectra.overlap)
         # of white noise the ratio's spread is the same everywhere; its middle half is mostly noise
         spread = 1.4826 * float(np.median(np.abs(ratio - np.median(ratio))))
@@ -124,75 +138,129 @@ def correlations(spectra: Spectra, use: Mask, axis: int) -> Correlations | None:
     return Correlations(np.array(lags), np.array(maps), np.array(variance))
 
 
-def _centred(full: Vectors, reach: int) -> Vectors:
-    """Shifts from -reach to reach of a correlation whose shift 0 is its first element."""
+def _correlation(spectrum: NDArray[np.generic], size: tuple[int, int], reach: int) -> Vectors:
+    """Shifts from -reach to reach, in 1 / `UP` pixels, of a half spectrum's transform."""
+    rows, columns = size
+    padded = np.zeros((UP * rows, UP * columns // 2 + 1), complex)
+    half = (rows + 1) // 2
+    padded[:half, : columns // 2 + 1] = spectrum[:half]
+    padded[-(rows - half) :, : columns // 2 + 1] = spectrum[half:]
+    full = irfft2(padded, (UP * rows, UP * columns)) * UP**2
     index = np.arange(-reach, reach + 1)
     return np.asarray(full[np.ix_(index % full.shape[0], index % full.shape[1])])
 
 
-def candidates(found: Correlations, overlap: Vectors) -> list[Candidate]:
-    """The best movements per scan point along one axis, by decreasing signal to noise."""
-    reach = (found.maps.shape[1] - 1) // 2
-    out: list[Candidate] = []
-    longest = int(found.lags[-1])
-    for most in found.lags:
-        lags = found.lags[found.lags <= most]
-        step = 0.4 / float(most)
-        half = int(reach / float(most) / step)
-        z = _stack(found.maps, found.variance, lags, step, half)
-        tops = np.argwhere((z == maximum_filter(z, 5)) & (z > 0))
-        tops = tops[np.argsort(-z[tuple(tops.T)])][:_CANDIDATES]
-        out += [
-            Candidate((float((y - half) * step), float((x - half) * step)), float(z[y, x]))
-            for y, x in tops
-            if np.hypot(y - half, x - half) * step * longest > LEAST_PX
-        ]
-    out.sort(key=lambda one: -one.snr)
+def candidates(
+    down: Correlations, across: Correlations, overlap: Vectors, descan: Vectors
+) -> list[Candidate]:
+    """The likeliest G, best first.
+
+    Parameters
+    ----------
+    down, across : of pairs along the scan's axes 0 and 1.
+    overlap : of `Spectra`.
+    descan : (2, 2) first D, pixels per scan point.
+    """
+    reach = (down.maps.shape[1] - 1) // 2
+    longest = int(min(down.lags[-1], across.lags[-1]))
+    found: list[Candidate] = []
+    for side in (1.0, -1.0):
+        for most in sorted(
+            {*down.lags[down.lags <= longest], *across.lags[across.lags <= longest]}
+        ):
+            step = 0.4 * UP / float(most)
+            half = int(reach / float(most) / step)
+            z = _stack(
+                down.maps, down.variance, down.lags[down.lags <= most],
+                across.maps, across.variance, across.lags[across.lags <= most],
+                UP * descan, side, step, half,
+            )  # fmt: skip
+            tops = np.argwhere((z == maximum_filter(z, 5)) & (z > 0))
+            tops = tops[np.argsort(-z[tuple(tops.T)])][:_CANDIDATES]
+            for y, x in tops:
+                first = np.array([y - half, x - half]) * step
+                if np.hypot(*first) * longest > LEAST_PX * UP:
+                    second = _turned(first, UP * descan, side)
+                    both = np.column_stack([first, second])
+                    found.append(Candidate(both, float(z[y, x])))
+    found.sort(key=lambda one: -one.snr)
     kept: list[Candidate] = []
-    for one in out:
+    for one in found:
         if len(kept) < _CANDIDATES and all(not _same(one, other) for other in kept):
             kept.append(one)
-    out = sorted((polished(found, overlap, one) for one in kept), key=lambda one: -one.snr)
-    return [one for n, one in enumerate(out) if all(not _same(one, other) for other in out[:n])]
+    out = sorted((_polished(down, across, overlap, one) for one in kept), key=lambda one: -one.snr)
+    return [
+        Candidate(one.movement / UP, one.snr)
+        for n, one in enumerate(out)
+        if all(not _same(one, other) for other in out[:n])
+    ]
+
+
+def snr_of(down: Correlations, across: Correlations, movement: Vectors) -> float:
+    """The matched filter of both axes at a G, (2, 2) pixels."""
+    a, b = (UP * movement[:, axis] for axis in (0, 1))
+    return float(
+        _z(down.maps, down.variance, down.lags, a[0], a[1],
+           across.maps, across.variance, across.lags, b[0], b[1])
+    )  # fmt: skip
+
+
+def _turned(first: Vectors, descan: Vectors, side: float) -> Vectors:
+    """Movement along the other scan axis if A = D - G has no shear."""
+    a = descan[:, 0] - first
+    return np.asarray(descan[:, 1] - side * np.array([-a[1], a[0]]))
 
 
 def _same(one: Candidate, other: Candidate) -> bool:
-    apart = np.subtract(one.movement, other.movement)
-    return bool(np.hypot(*apart) < 0.15 * np.hypot(*other.movement))
+    apart = np.linalg.norm(one.movement - other.movement)
+    return bool(apart < 0.1 * np.linalg.norm(other.movement))
 
 
-def polished(found: Correlations, overlap: Vectors, start: Candidate) -> Candidate:
-    """The candidate moved to the peaks of each lag in turn, from short to long.
+def _polished(
+    down: Correlations, across: Correlations, overlap: Vectors, start: Candidate
+) -> Candidate:
+    """The candidate with each axis moved to its own peaks, where they are near."""
+    movement = start.movement.copy()
+    for axis, found in enumerate((down, across)):
+        column = _followed(found, overlap, start.movement[:, axis])
+        if np.hypot(*(column - movement[:, axis])) < 0.15 * np.hypot(*movement[:, axis]):
+            movement[:, axis] = column
+    z = snr_of(down, across, movement / UP)
+    # on a ridge the top is nowhere, or far off
+    return Candidate(movement, z) if z > 0.8 * start.snr else start
+
+
+def _followed(found: Correlations, overlap: Vectors, start: Vectors) -> Vectors:
+    """A movement moved to the peaks of each lag in turn, from short to long.
 
     Peaks are those of the correlation over the overlap (the overlap pulls them inwards), of a
     parabola through 3 x 3 points; each is looked for within reach of what shorter lags predict.
     """
     reach = (found.maps.shape[1] - 1) // 2
-    v = np.array(start.movement)
+    v = start.copy()
     moment, total = np.zeros(2), 0.0
     for n, lag in enumerate(found.lags):
         if np.abs(lag * v).max() > reach - 2:
             break
-        snr = found.maps[n] / np.sqrt(found.variance[n])
         peak = _peak(found.maps[n] / overlap, lag * v + reach)
         if peak is None:
             continue
         at, (y, x) = peak
-        weight = max(float(snr[y, x]), 0.0) ** 2
+        snr = found.maps[n, y, x] / np.sqrt(found.variance[n, y, x])
+        weight = max(float(snr), 0.0) ** 2
         # a peak within half a pixel of the prediction counts fully
-        weight /= 1 + float(np.hypot(*(at - reach - lag * v))) ** 4
+        weight /= 1 + float(np.hypot(*(at - reach - lag * v)) / UP) ** 4
         moment += weight * lag * (at - reach)
         total += weight * lag * lag
         v = moment / total if total > 0 else v
-    z = _z(found.maps, found.variance, found.lags, v[0], v[1])
-    return Candidate((float(v[0]), float(v[1])), float(z))
+    return v
 
 
 def _peak(map_: Vectors, near: Vectors) -> tuple[Vectors, tuple[int, int]] | None:
     """Top of the hill that a point (row, column) lies on, and the pixel it is in."""
     y, x = (int(n) for n in np.rint(near))
     last = map_.shape[0] - 2
-    for _ in range(4):
+    for _ in range(4 * UP):
         if not (1 <= y <= last and 1 <= x <= last):
             return None
         around = map_[y - 1 : y + 2, x - 1 : x + 2]
@@ -235,8 +303,8 @@ def _cross(real, imaginary, use, lag, axis):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _z(maps, variance, lags, vy, vx):  # type: ignore[no-untyped-def]
-    """The matched filter at one movement."""
+def _along(maps, variance, lags, vy, vx):  # type: ignore[no-untyped-def]
+    """Sum of correlation and of its variance over the lags at one movement."""
     reach = (maps.shape[1] - 1) // 2
     signal, noise = 0.0, 0.0
     for n in range(len(lags)):
@@ -251,14 +319,31 @@ def _z(maps, variance, lags, vy, vx):  # type: ignore[no-untyped-def]
         signal += a * m[top, left] + b * m[top, left + 1]
         signal += c * m[top + 1, left] + d * m[top + 1, left + 1]
         noise += v[int(y + 0.5), int(x + 0.5)]
-    return signal / np.sqrt(noise) if noise > 0 else 0.0
+    return signal, noise
 
 
 @njit(cache=True, nogil=True)
-def _stack(maps, variance, lags, step, half):  # type: ignore[no-untyped-def]
+def _z(  # type: ignore[no-untyped-def]
+    maps, variance, lags, vy, vx, other_maps, other_variance, other_lags, uy, ux
+):
+    """The matched filter at one movement along each axis."""
+    signal, noise = _along(maps, variance, lags, vy, vx)
+    more, other = _along(other_maps, other_variance, other_lags, uy, ux)
+    return (signal + more) / np.sqrt(noise + other) if noise > 0 and other > 0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _stack(  # type: ignore[no-untyped-def]
+    maps, variance, lags, other_maps, other_variance, other_lags, descan, side, step, half
+):
     """The matched filter on a grid of movements, from -half to half steps along both."""
     out = np.zeros((2 * half + 1, 2 * half + 1))
     for i in range(2 * half + 1):
         for j in range(2 * half + 1):
-            out[i, j] = _z(maps, variance, lags, (i - half) * step, (j - half) * step)
+            vy, vx = (i - half) * step, (j - half) * step
+            ay, ax = descan[0, 0] - vy, descan[1, 0] - vx
+            uy, ux = descan[0, 1] + side * ax, descan[1, 1] - side * ay
+            out[i, j] = _z(
+                maps, variance, lags, vy, vx, other_maps, other_variance, other_lags, uy, ux
+            )
     return out

@@ -23,6 +23,8 @@ from .object_grid import Floats, ObjectGrid, Shifts, compare, object_of, shifts_
 
 Vectors = NDArray[np.float64]
 
+#: Smoothing of the object, pixels, in turn; and the share of true slope at which more is no use.
+SMOOTHINGS, CLEAR = (1, 2, 3, 5, 8), 0.5
 #: Of a Gauss-Newton step; the smoothed object leaves steps a fifth too long.
 DAMPING = 0.8
 
@@ -50,6 +52,11 @@ class Frames:
     weight: Floats
     beam: Floats
 
+    @property
+    def halves(self) -> NDArray[np.bool_]:
+        """(used frame,) every other frame along rows and columns, as on a chessboard."""
+        return np.asarray(np.floor(self.scan[:, 0] - self.scan[:, 1]).astype(int) % 2 == 1)
+
     def some(self, which: NDArray[np.bool_]) -> Frames:
         """The same fit with part of the frames in use."""
         return replace(
@@ -66,13 +73,24 @@ class Step:
     ----------
     sums : (used frame, 10); see `object_grid.compare`.
     layer : (row, column) sum of t p over frames.
-    grid, shifts : the object and where frames lie on it.
+    grids, shifts : the objects of the two halves and where frames lie on them.
     """
 
     sums: Vectors
     layer: Floats
-    grid: ObjectGrid = field(repr=False)
+    grids: tuple[ObjectGrid, ObjectGrid] = field(repr=False)
     shifts: Shifts = field(repr=False)
+
+    @property
+    def grid(self) -> ObjectGrid:
+        """The object of all frames."""
+        one, other = self.grids
+        coverage = one.coverage + other.coverage
+        share = np.full_like(coverage, 0.5)
+        np.divide(one.coverage, coverage, out=share, where=coverage > 0)
+        fields = ((getattr(one, name), getattr(other, name))
+                  for name in ("shadow", "gradient_y", "gradient_x"))  # fmt: skip
+        return ObjectGrid(*(b + share * (a - b) for a, b in fields), coverage)
 
     @property
     def scores(self) -> Vectors:
@@ -90,19 +108,65 @@ class Step:
 
 
 def compared(state: Frames, movement: Vectors, finer: int, smooth: int = 1) -> Step:
-    """Make the object for G = `movement`, (2, columns of scan), and compare the frames with it."""
+    """Make the object for G = `movement`, (2, columns of scan), and compare the frames with it.
+
+    The object is made twice, of every other frame: residuals are against the object of a frame's
+    own half, slopes those of the other's. A slope with the residual's own noise in it would push
+    G outwards, where frames are few and the object is noisiest; so the noise of the two is
+    independent and pushes nowhere.
+    """
     shifts = shifts_of(state.scan @ movement.T, state.mask.shape, finer)
-    grid = object_of(
-        state.frames, state.corner, state.use, state.beam, state.weight, state.mask, shifts, smooth
-    )
+    odd = state.halves
+    parts = [(which, shifts.some(which)) for which in (~odd, odd)]
+    grids = [
+        object_of(
+            state.frames, state.corner, state.use[which], state.beam[which], state.weight,
+            state.mask, part, smooth,
+        )
+        for which, part in parts
+    ]  # fmt: skip
     sums = np.zeros((len(state.use), 10), np.float32)
     layer = np.zeros(state.mask.shape, np.float32)
-    compare(
-        state.frames, state.corner, state.use, state.beam, state.weight, state.mask,
-        shifts.plane, shifts.base, shifts.rest,
-        grid.shadow, grid.gradient_y, grid.gradient_x, sums, layer,
-    )  # fmt: skip
-    return Step(sums.astype(float), layer, grid, shifts)
+    for (which, part), own, other in zip(parts, grids, reversed(grids), strict=True):
+        some = np.zeros((len(part.plane), 10), np.float32)
+        compare(
+            state.frames, state.corner, state.use[which], state.beam[which], state.weight,
+            state.mask, part.plane, part.base, part.rest, own.shadow, own.gradient_y,
+            own.gradient_x, other.gradient_y, other.gradient_x, some, layer,
+        )  # fmt: skip
+        sums[which] = some
+    return Step(sums.astype(float), layer, (grids[0], grids[1]), shifts)
+
+
+def clearest(state: Frames, movement: Vectors, finer: int) -> tuple[int, Step]:
+    """The smoothing with which the frames tell most of G, and the comparison with it.
+
+    Noise in an object's slopes spreads the score without adding to it: what it tells is the
+    covariance of the halves' slopes squared over their variance.
+    """
+    best: tuple[float, int, Step] | None = None
+    for smooth in SMOOTHINGS:
+        step = compared(state, movement, finer, smooth)
+        one, other = step.grids
+        coverage = one.coverage + other.coverage
+        true = sum(
+            float(np.vdot(coverage, a * b))
+            for a, b in (
+                (one.gradient_y, other.gradient_y), (one.gradient_x, other.gradient_x)
+            )
+        )  # fmt: skip
+        all_ = 0.5 * sum(
+            float(np.vdot(coverage, g * g))
+            for grid in step.grids for g in (grid.gradient_y, grid.gradient_x)
+        )  # fmt: skip
+        told = max(true, 0.0) ** 2 / max(all_, 1e-30)
+        if best is not None and told < best[0]:
+            break
+        best = (told, smooth, step)
+        if true > CLEAR * all_:
+            break
+    assert best is not None
+    return best[1], best[2]
 
 
 def information_of_movement(state: Frames, step: Step) -> Vectors:
@@ -131,10 +195,15 @@ def _taken_by_object(state: Frames, step: Step) -> Vectors:
     known = total > 1e-3 * total.max()
     weight = total[known]
     moments = np.stack([seen(beam * one)[known] / weight for one in state.scan.T])
-    middle = (q // 2) * q + q // 2
-    gradients = [g[middle][known] for g in (step.grid.gradient_y, step.grid.gradient_x)]
-    columns = np.concatenate([moments * one for one in gradients])
-    return np.asarray((columns * weight) @ columns.T)
+    one, other = step.grids
+    pairs = ((one.gradient_y, other.gradient_y), (one.gradient_y, other.gradient_x),
+             (one.gradient_x, other.gradient_y), (one.gradient_x, other.gradient_x))  # fmt: skip
+    yy, yx, xy, xx = (np.einsum("krc,krc->rc", g, h)[known] / q**2 for g, h in pairs)
+    cross = (moments * (0.5 * (yx + xy) * weight)) @ moments.T
+    return np.block([
+        [(moments * (yy * weight)) @ moments.T, cross],
+        [cross, (moments * (xx * weight)) @ moments.T],
+    ])  # fmt: skip
 
 
 def newton_step(state: Frames, step: Step, information: Vectors) -> Vectors:
@@ -145,8 +214,3 @@ def newton_step(state: Frames, step: Step, information: Vectors) -> Vectors:
     """
     score = -(step.scores.T @ state.scan).ravel()
     return np.asarray(np.linalg.solve(information, score).reshape(2, -1))
-
-
-def half_width(state: Frames) -> float:
-    """Largest distance of a scan position from the middle."""
-    return float(np.abs(state.scan[:, :2]).max())

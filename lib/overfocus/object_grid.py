@@ -8,12 +8,12 @@ frame is added to one plane by contiguous additions, and the remainder is left t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import minimum_filter, uniform_filter1d
 
 Floats = NDArray[np.float32]
 Vectors = NDArray[np.float64]
@@ -37,6 +37,10 @@ class Shifts:
     rest: Floats
     shape: tuple[int, int]
     finer: int
+
+    def some(self, which: NDArray[np.bool_]) -> Shifts:
+        """Part of the frames on the same grid."""
+        return replace(self, plane=self.plane[which], base=self.base[which], rest=self.rest[which])
 
 
 def shifts_of(movement: Vectors, frame_shape: tuple[int, int], finer: int) -> Shifts:
@@ -83,7 +87,7 @@ def object_of(
     beam : (used frame,) t, intensities.
     weight : (row, column) w, the static layer.
     mask : (row, column) 0 or 1.
-    smooth : times that the grid is smoothed by a triangle as wide as `smooth` pixels.
+    smooth : the grid is smoothed by a triangle this many pixels wide at half height.
     """
     q = shifts.finer
     planes = np.zeros((2, q * q, *shifts.shape), np.float32)
@@ -108,6 +112,10 @@ def object_of(
     for along, change in zip(_gradient(expected), gradient, strict=True):
         shadow -= along * pull * change
     gradient_y, gradient_x = (one * np.float32(q) for one in _gradient(shadow))
+    # no slope towards what no frame has seen
+    rim = ~minimum_filter(known, 3, mode="constant")
+    gradient_y[rim] = 0
+    gradient_x[rim] = 0
     return ObjectGrid(
         *(_split(one, q) for one in (shadow, gradient_y, gradient_x, expected * per_px))
     )
@@ -159,16 +167,18 @@ def _scatter(  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, fastmath=True)
 def compare(  # type: ignore[no-untyped-def]
     frames, corner, use, beam, weight, mask, plane, base, rest,
-    shadow, gradient_y, gradient_x, sums, layer,
+    shadow, gradient_y, gradient_x, other_y, other_x, sums, layer,
 ):  # fmt: skip
     """Frames against what the grid predicts of them.
 
     Adds to `sums`, (used frame, 10): sum of frame and of its prediction; the scores
-    sum r g_y, sum r g_x, sum r p; the information sum w g_y^2, g_y g_x, g_x^2, g_y p, g_x p, where
-    p is the predicted shadow, g its gradient and r the residual, all of the masked pixels; and to
-    `layer`, (row, column), the sum of t p over frames.
+    sum r h_y, sum r h_x, sum r p; the information sum w g_y h_y, (g_y h_x + g_x h_y) / 2, g_x h_x,
+    h_y p, h_x p, where p is the predicted shadow, g its gradient, h the gradient in `other_y` and
+    `other_x`, and r the residual, all of the masked pixels; and to `layer`, (row, column), the
+    sum of t p over frames.
     """
     height, width = mask.shape
+    half = np.float32(0.5)
     for i in range(len(use)):
         frame = frames[use[i]]
         k, top, left, t = plane[i], base[i, 0], base[i, 1], beam[i]
@@ -180,6 +190,8 @@ def compare(  # type: ignore[no-untyped-def]
             o = shadow[k, top + y, left : left + width]
             gy = gradient_y[k, top + y, left : left + width]
             gx = gradient_x[k, top + y, left : left + width]
+            hy = other_y[k, top + y, left : left + width]
+            hx = other_x[k, top + y, left : left + width]
             line = frame[corner[0] + y, corner[1] : corner[1] + width]
             w, m, to_layer = weight[y], mask[y], layer[y]
             for x in range(width):
@@ -190,12 +202,12 @@ def compare(  # type: ignore[no-untyped-def]
                 r = counted - tw * p
                 total += counted
                 told += tw * p
-                sy += r * gy[x]
-                sx += r * gx[x]
+                sy += r * hy[x]
+                sx += r * hx[x]
                 st += r * p
-                a, b = tw * gy[x], tw * gx[x]
+                a, b = tw * hy[x], tw * hx[x]
                 hyy += a * gy[x]
-                hyx += a * gx[x]
+                hyx += half * (a * gx[x] + b * gy[x])
                 hxx += b * gx[x]
                 hyt += a * p
                 hxt += b * p

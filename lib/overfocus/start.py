@@ -8,16 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .binning import bin_frames
-from .cross_spectra import (
-    Candidate,
-    Correlations,
-    Spectra,
-    candidates,
-    contrast_of,
-    correlations,
-    polished,
-    spectra_of,
-)
+from .cross_spectra import Spectra, candidates, contrast_of, correlations, snr_of, spectra_of
 from .gauss_newton import Frames
 
 Vectors = NDArray[np.float64]
@@ -26,8 +17,6 @@ Vectors = NDArray[np.float64]
 COARSE_RADIUS_PX = 12
 #: Scan points along an axis that are looked at; of larger scans, the tile with most contrast.
 TILE = 64
-#: Anisotropy at which a pair of movements is thought unlikely: scans and descan are seldom worse.
-LIKELY_ANISOTROPY = 0.2
 
 
 @dataclass(frozen=True)
@@ -37,20 +26,18 @@ class Start:
     Attributes
     ----------
     movements : (n, 2, 2) possible G in binned pixels, the likeliest first; n may be 0.
-    likelihood : (n,) sum of the two z, cut down for anisotropy.
-    snr : (n,) the smaller z of the two columns.
-    disagreement : relative difference of the first between two halves of the scan.
+    snr : (n,) z of each.
+    halves_snr : the smaller z of the first in two halves of the scan.
     missing : which scan axis has no pairs of frames, "rows" or "columns", or "".
     """
 
     movements: Vectors
-    likelihood: Vectors
     snr: Vectors
-    disagreement: float = float("nan")
+    halves_snr: float = float("nan")
     missing: str = ""
 
 
-_NONE = Start(np.zeros((0, 2, 2)), np.zeros(0), np.zeros(0))
+_NONE = Start(np.zeros((0, 2, 2)), np.zeros(0))
 
 
 def first_movement(
@@ -69,24 +56,18 @@ def first_movement(
     if mask.sum() < 12:
         return _NONE
     spectra = spectra_of(contrast, mask)
-    both = [correlations(spectra, use, axis) for axis in (0, 1)]
-    if both[0] is None or both[1] is None:
-        missing = "rows" if both[0] is None else "columns"
-        return Start(_NONE.movements, _NONE.likelihood, _NONE.snr, missing=missing)
-    found = [candidates(one, spectra.overlap) for one in both if one is not None]
-    pairs = []
-    for row in found[0]:
-        for column in found[1]:
-            movement = factor * np.column_stack([row.movement, column.movement])
-            unlike = anisotropy(descan - movement) / LIKELY_ANISOTROPY
-            pairs.append((movement, (row.snr + column.snr) * np.exp(-(unlike**2)),
-                          min(row.snr, column.snr)))  # fmt: skip
-    if not pairs:
+    down, across = (correlations(spectra, use, axis) for axis in (0, 1))
+    if down is None or across is None:
+        missing = "rows" if down is None else "columns"
+        return Start(_NONE.movements, _NONE.snr, missing=missing)
+    found = candidates(down, across, spectra.overlap, descan / factor)
+    if not found:
         return _NONE
-    pairs.sort(key=lambda one: -one[1])
-    movements, likelihood, snr = (np.array(one) for one in zip(*pairs[:4], strict=True))
-    apart = _halves_apart(spectra, use, movements[0] / factor)
-    return Start(movements, likelihood, snr, apart)
+    return Start(
+        np.array([factor * one.movement for one in found]),
+        np.array([one.snr for one in found]),
+        _halves_snr(spectra, use, found[0].movement),
+    )
 
 
 def anisotropy(matrix: Vectors) -> float:
@@ -98,7 +79,7 @@ def anisotropy(matrix: Vectors) -> float:
 def _coarse_tile(
     state: Frames, recorded: NDArray[np.bool_], factor: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Contrast (scan_row, scan_column, row, column) of a tile, its mask, and its recorded points."""
+    """Contrast (scan_row, scan_column, row, column) of a tile, its mask, its recorded points."""
     rows, columns = recorded.shape
     top, left = _liveliest_tile(state, recorded)
     tile = (slice(top, min(top + TILE, rows)), slice(left, min(left + TILE, columns)))
@@ -146,20 +127,19 @@ def _liveliest_tile(state: Frames, recorded: NDArray[np.bool_]) -> tuple[int, in
     return best[1], best[2]
 
 
-def _halves_apart(spectra: Spectra, use: NDArray[np.bool_], movement: Vectors) -> float:
-    """Relative difference of G found from two halves, each with all the lags of its axis."""
-    found: list[Vectors] = []
+def _halves_snr(spectra: Spectra, use: NDArray[np.bool_], movement: Vectors) -> float:
+    """The smaller z of a G in two halves of the scan, each with all the lags of its axis."""
+    found = []
     for half in (0, 1):
-        columns = []
+        both = []
         for axis in (0, 1):
             part = use.copy()
             cut = part.shape[1 - axis] // 2
             away = slice(cut, None) if half == 0 else slice(0, cut)
             part[(slice(None), away) if axis == 0 else (away, slice(None))] = False
-            one: Correlations | None = correlations(spectra, part, axis)
-            if one is None:
-                return float("nan")
-            start = Candidate((float(movement[0, axis]), float(movement[1, axis])), 0.0)
-            columns.append(polished(one, spectra.overlap, start).movement)
-        found.append(np.array(columns).T)
-    return float(np.linalg.norm(found[0] - found[1]) / np.linalg.norm(movement))
+            both.append(correlations(spectra, part, axis))
+        down, across = both
+        if down is None or across is None:
+            return float("nan")
+        found.append(snr_of(down, across, movement))
+    return min(found)

@@ -25,8 +25,8 @@ class Evidence:
     ----------
     travel_px : movement of the shadow across the scan, detector px.
     walk : relative change of G from the first one to the last.
-    disagreement : of G from two halves of the scan, cross-spectra; relative.
-    fit_disagreement : the same, of the fit.
+    halves_snr : smaller signal to noise of the movement's peaks in two halves of the scan.
+    disagreement : of G fitted to two halves of the scan, relative.
     saturated : share of pixels.
     binning : detector px per binned px.
     descan_known : whether the aperture's edge gave D.
@@ -34,8 +34,8 @@ class Evidence:
 
     travel_px: float
     walk: float
+    halves_snr: float
     disagreement: float
-    fit_disagreement: float
     saturated: float
     binning: int
     descan_known: bool
@@ -69,12 +69,13 @@ def judge(
             f" believed: {100 * config.max_spread:g} %)",
         ),
         (
-            e.disagreement <= 5 * config.max_disagreement,
-            f"the movement in two halves of the scan differs by {100 * e.disagreement:.1f} %",
+            e.halves_snr >= 0.3 * q.lag_snr,
+            f"one half of the scan does not show the movement of the whole (signal to noise"
+            f" {e.halves_snr:.1f})",
         ),
         (
-            e.fit_disagreement <= config.max_disagreement,
-            f"fits to two halves of the scan differ by {100 * e.fit_disagreement:.1f} %",
+            e.disagreement <= config.max_disagreement,
+            f"fits to two halves of the scan differ by {100 * e.disagreement:.1f} %",
         ),
         (
             e.walk <= MOST_WALK,
