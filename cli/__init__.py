@@ -18,6 +18,7 @@ from . import (
     orient,
     overfocus,
     reduce,
+    rings,
     serve,
     session,
 )
@@ -59,6 +60,10 @@ app.command("acquire")(acquire.acquire)
 app.command("calibrate-deflectors")(acquire.calibrate_deflectors)
 app.command("reduce")(reduce.reduce)
 app.command("orient")(orient.orient)
+app.command("calibrate-rings")(rings.calibrate_rings)
+app.command("recenter")(rings.recenter)
+app.command("check-drift")(rings.check_drift)
+app.command("calibrate-axis")(rings.calibrate_axis)
 app.command("calibrate-overfocus")(overfocus.calibrate_overfocus)
 app.command("demo")(acquire.demo)
 app.command("cells")(cells.cells)

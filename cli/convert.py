@@ -11,6 +11,7 @@ import typer
 
 from . import options
 from .output import console
+from .reduce import STORE, Store
 
 
 class Format(StrEnum):
@@ -34,6 +35,8 @@ def convert(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder to write.")],
     to: Annotated[Format, typer.Option("--to", help="What to write for.")],
     instrument: options.Instrument = None,
+    calibration: options.Calibrations = None,
+    store: Store = STORE,
     *,
     overrides: options.Overrides,
 ) -> int:
@@ -41,11 +44,12 @@ def convert(
 
     Frames go to `OUT/data` with an `XDS.INP` beside them; SMV frames (`--to smv`, `xds` or
     `dials`) also with a `dials_import.sh`. Every pixel value that the format cannot hold is
-    counted and told.
+    counted and told. A distortion of the lens goes along, as maps that XDS and DIALS read.
 
-    **Example**
+    **Examples**
 
     - `ewaldflow convert stack.mrc for_xds --to xds --instrument my_microscope.yaml`
+    - `ewaldflow convert crystal_1 for_dials --to dials --calibration rings/gold`
     """
     from ..lib.errors import UserError
     from ..lib.formats import load_instrument, read_series, write_series
@@ -53,7 +57,14 @@ def convert(
     if out.exists() and (not out.is_dir() or os.listdir(out)):
         raise UserError(out, "something there already", "a new folder", "give another OUT")
     known = load_instrument(instrument) if instrument else None
-    series = read_series(source, instrument=known, overrides=overrides)
+    calibrated = []
+    if calibration:
+        from ..lib.artefacts import ArtefactStore
+        from ..lib.rings.storage import read_calibrations
+
+        kept = ArtefactStore(store)
+        calibrated = [one for ref in calibration for one in read_calibrations(kept.get(ref))]
+    series = read_series(source, instrument=known, overrides=overrides, calibrations=calibrated)
     with console(stderr=True).status(f"writing {len(series)} frames"):
         report = write_series(series, out, _FRAMES.get(to, to.value))
     for note in dict.fromkeys((*series.notes, *report.notes)):

@@ -30,6 +30,15 @@ Instrument = Annotated[
     _stated("--instrument", "NAME|FILE", "Instrument, see `ewaldflow instruments`."),
 ]
 
+Calibrations = Annotated[
+    list[str] | None,
+    _stated(
+        "--calibration", "REF",
+        "Calibration by rings, see `ewaldflow calibrate-rings`: scale and distortion. Several, at "
+        "other camera lengths, are interpolated.",
+    ),
+]  # fmt: skip
+
 # Of a command, by the name of its parameter: the field of `SeriesOverrides`, and the option.
 _STATED: dict[str, tuple[str, Any]] = {
     "wavelength": (

@@ -52,6 +52,7 @@ def reduce(
         str, typer.Option(metavar="NAME", help="Name of this set.", rich_help_panel=_RUN)
     ] = "session",
     instrument: options.Instrument = None,
+    calibration: options.Calibrations = None,
     engine: Annotated[
         Engine | None,
         typer.Option(
@@ -124,13 +125,23 @@ def reduce(
         from ..lib.instrument import load_instrument
 
         load_instrument(instrument)  # so that a misspelt name is told once, not for each series
+    calibrations = calibrations_at_once(calibration, store)
     n_workers = min(workers, len(sources), os.cpu_count() or 1)
     prepare(store)
     with progress(len(sources)):
         from ..flows.reduce import reduce as flow
 
-        done = flow(sources, store, instrument, overrides, chosen, n_workers, session, how, known)
+        done = flow(sources, store, instrument, overrides, chosen, n_workers, session, how, known,
+                    calibrations)  # fmt: skip
     return conclude(done, store)
+
+
+def calibrations_at_once(refs: Sequence[str] | None, store: Path) -> list[str]:
+    """Exact references of calibrations, so that a misspelt one is told once."""
+    from ..lib.artefacts import ArtefactStore
+
+    kept = ArtefactStore(store)
+    return [kept.get(ref).ref for ref in refs or ()]
 
 
 def prepare(store: Path) -> None:

@@ -279,3 +279,22 @@ def _dated(store: ArtefactStore) -> list[Dated]:
 def _at(one: Dated, other: RingCalibration) -> RingCalibration:
     """The same as if taken at the camera length of another."""
     return replace(one.calibration, camera_length_mm=other.camera_length_mm)
+
+
+def newest_image(folder: Path, pattern: str = "*") -> Path:
+    """The file in a folder that was written last, of a format that images are read from.
+
+    Raises
+    ------
+    UserError : no such folder, or no image in it.
+    """
+    from ..lib.formats.registry import reader_of_suffix
+
+    try:
+        files = [one for one in folder.glob(pattern) if one.is_file() and reader_of_suffix(one)]
+    except OSError as error:
+        raise UserError(folder, str(error.strerror), "a readable folder", "check it") from None
+    if not files:
+        found = "no such folder" if not folder.is_dir() else f"no image named {pattern}"
+        raise UserError(folder, found, "images of powder rings", "check folder and pattern")
+    return max(files, key=lambda one: (one.stat().st_mtime, one.name))

@@ -1,0 +1,39 @@
+"""calibrate-axis: the rotation axis of an instrument, from indexed series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import flow
+
+from ..lib.artefacts import ArtefactStore
+from ..tasks.rotation_axis import calibrate_axis as by_series
+from ..tasks.workers import workers
+
+
+@flow(name="calibrate-axis", flow_run_name="calibrate-axis {name}", persist_result=False)
+def calibrate_axis(
+    indexed: Sequence[str],
+    store: Path,
+    name: str = "axis",
+    reach_deg: float = 10.0,
+    n_workers: int = 1,
+) -> str:
+    """Calibrate the rotation axis; a series that tells none stops no other.
+
+    Parameters
+    ----------
+    indexed : references of reductions, or files of PETS2, DIALS or XDS.
+    store : root of the artefact store.
+    name : of the calibration.
+    reach_deg : half range of the search about the axis each series was reduced with.
+    n_workers : series at once.
+
+    Returns
+    -------
+    Reference of the `rotation-axis` artefact.
+    """
+    ArtefactStore(store).create()
+    with workers(n_workers) as address:
+        return by_series(list(indexed), store, name, reach_deg, address)
