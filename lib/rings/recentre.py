@@ -129,7 +129,7 @@ def recentre(
     rays = _rays(calibration)
     centre, sharpness = _start(clean, rays, start or calibration.beam_centre_px, name)
     windows = _windows(_profile(clean, rays, centre, 4), rays, name)
-    inverse = np.linalg.inv(calibration.distortion.matrix)
+    inverse: Floats = np.asarray(np.linalg.inv(calibration.distortion.matrix), float)
     solution = _Solution(centre)
     step = 4
     for _ in range(_PASSES):

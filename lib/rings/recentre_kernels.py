@@ -16,7 +16,7 @@ SAMPLES_PER_SECTOR = 8
 
 
 @numba.njit(cache=True, nogil=True)
-def hide_liars(image: Any, level: float, noise: float, full: float) -> int:
+def hide_liars(image: Any, level: float, noise: float, full: float) -> Any:
     """Set hot and full pixels of `image` (rows, columns; float32) to NaN, and constant edges.
 
     A pixel is hot if it rises far above its second brightest neighbour, so that pairs are found
@@ -57,7 +57,7 @@ def hide_liars(image: Any, level: float, noise: float, full: float) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _hide_edges(image: Any) -> int:
+def _hide_edges(image: Any) -> Any:
     """Rows and columns of one value, from each edge inwards; and the outermost pixels."""
     rows, columns = image.shape
     top, bottom, left, right = 1, rows - 1, 1, columns - 1
@@ -77,7 +77,7 @@ def _hide_edges(image: Any) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _constant(line: Any) -> bool:
+def _constant(line: Any) -> Any:
     for i in range(2, len(line) - 1):
         if line[i] != line[1] and not math.isnan(line[i]):
             return False
