@@ -13,7 +13,7 @@ from ..geometry import EllipticalDistortion
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 
-FINE = 8  # samples along an edge of an output pixel, at least
+FINE = 16  # samples along an edge of an output pixel, at least
 COVERED = 0.98  # of an output pixel's area that must be seen
 
 # what `Binning.apply` says of a pattern, as bits
@@ -121,42 +121,42 @@ def binning(
     distortion : ellipse that is taken out, about the centre; areas stay.
     """
     rows, columns = mask.shape
-    fine = max(2, int(np.ceil(FINE / bin_px)))
+    fine = 2 * max(1, int(np.ceil(FINE / 2 / bin_px)))  # even: no sample lies on an edge
     sub = (np.arange(fine) - (fine - 1) / 2) / fine
-    y = (np.arange(rows)[:, None] + sub - centre_px[0]).ravel()
-    x = (np.arange(columns)[:, None] + sub - centre_px[1]).ravel()
+    rim = int(np.ceil(2 * bin_px)) + 1  # samples beyond the detector tell what it does not see
+    x = (np.arange(-rim, columns + rim)[:, None] + sub - centre_px[1]).ravel()
+    column = np.repeat(np.arange(-rim, columns + rim), fine)
     undo = np.linalg.inv((distortion or EllipticalDistortion()).matrix)  # acts on (x, y)
-    target: list[NDArray[np.int64]] = []
-    source: list[NDArray[np.int64]] = []
-    part: list[Floats] = []
-    column = np.repeat(np.arange(columns), fine)
-    for row in range(rows):
-        yy = y[row * fine : (row + 1) * fine, None]
-        to_row = np.rint((undo[1, 0] * x + undo[1, 1] * yy) / bin_px + (shape[0] - 1) / 2)
-        to_column = np.rint((undo[0, 0] * x + undo[0, 1] * yy) / bin_px + (shape[1] - 1) / 2)
+    size = shape[0] * shape[1]
+    samples = np.zeros(size, np.int64)
+    parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+    for row in range(-rim, rows + rim):
+        y = (row + sub - centre_px[0])[:, None]
+        to_row = np.floor((undo[1, 0] * x + undo[1, 1] * y) / bin_px + shape[0] / 2)
+        to_column = np.floor((undo[0, 0] * x + undo[0, 1] * y) / bin_px + shape[1] / 2)
         inside = (to_row >= 0) & (to_row < shape[0]) & (to_column >= 0) & (to_column < shape[1])
         pixel = (to_row * shape[1] + to_column)[inside].astype(np.int64)
-        raw = row * columns + np.broadcast_to(column, inside.shape)[inside]
-        pairs, hits = np.unique(pixel * mask.size + raw, return_counts=True)
-        target.append(pairs // mask.size)
-        source.append(pairs % mask.size)
-        part.append(hits / fine**2)
-    pixel, raw, share = np.concatenate(target), np.concatenate(source), np.concatenate(part)
-    order = np.argsort(pixel, kind="stable")
-    pixel, raw, share = pixel[order], raw[order], share[order]
-    used = ~mask.ravel()
-    count = shape[0] * shape[1]
-    seen = np.bincount(pixel, share * used[raw], count) / bin_px**2
-    good = seen >= COVERED
-    keep = good[pixel] & used[raw]
-    start = np.searchsorted(pixel[keep], np.arange(count + 1))
-    # sub-pixels that fall into an output pixel vary by a per cent; its area does not
-    even = np.where(good, 1 / np.maximum(seen, COVERED), 0.0)
+        samples += np.bincount(pixel, minlength=size)
+        if not 0 <= row < rows:
+            continue
+        at = np.broadcast_to(column, inside.shape)[inside]
+        seen = (at >= 0) & (at < columns)
+        seen[seen] = ~mask[row, at[seen]]
+        pairs, hits = np.unique(pixel[seen] * columns + at[seen], return_counts=True)
+        parts.append((pairs // columns, row * columns + pairs % columns, hits))
+    target, raw, hits = (np.concatenate(part) for part in zip(*parts, strict=True))
+    order = np.argsort(target, kind="stable")
+    target, raw, hits = target[order], raw[order], hits[order]
+    good = np.bincount(target, hits, size) >= COVERED * np.maximum(samples, 1)
+    keep = good[target]
+    target, raw, hits = target[keep], raw[keep], hits[keep]
+    # an output pixel's area is known; how many samples fall into it varies by some per cent
+    share = hits * bin_px**2 / np.bincount(target, hits, size)[target]
     return Binning(
         shape,
         ~good.reshape(shape),
-        start.astype(np.int64),
-        raw[keep],
-        (share * even[pixel])[keep].astype(np.float32),
-        used,
+        np.searchsorted(target, np.arange(size + 1)).astype(np.int64),
+        raw,
+        share.astype(np.float32),
+        ~mask.ravel(),
     )
