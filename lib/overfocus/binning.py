@@ -60,8 +60,7 @@ class BinnedScan:
         bad = self.mask | odd_pixels(self.mean / max(self.sampled, 1), self.sampled)
         h, w = self.frames.shape[2:]
         b = self.binning
-        out: Mask = bad[: h * b, : w * b].reshape(h, b, w, b).any((1, 3))
-        return out
+        return np.asarray(bad[: h * b, : w * b].reshape(h, b, w, b).any((1, 3)))
 
 
 class Binner:
@@ -131,10 +130,12 @@ class Binner:
     def finish(self) -> BinnedScan:
         """The scan so far."""
         done = self.binned
-        done.mean = sum((one[0] for one in list(self._odd.values())), np.zeros(done.shape))
-        done.sampled = sum(one[1] for one in self._odd.values())
+        done.mean = np.zeros(done.shape)
+        for total, _, _ in list(self._odd.values()):
+            done.mean += total
+        done.sampled = sum(one[1] for one in list(self._odd.values()))
         pixels = max(1, done.sampled * done.shape[0] * done.shape[1])
-        done.saturated = sum(one[2] for one in self._odd.values()) / pixels
+        done.saturated = sum(one[2] for one in list(self._odd.values())) / pixels
         return done
 
 

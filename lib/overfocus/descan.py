@@ -107,8 +107,8 @@ def edge_flux(
         grid = step.grid
         fields = (grid.shadow, grid.gradient_y, grid.gradient_x, grid.coverage)
     _flux(
-        state.frames, state.corner, state.use, state.beam, aperture, along_y, along_x, where, sector,
-        plane, base, rest, *fields, np.float32(least_coverage), out,
+        state.frames, state.corner, state.use, state.beam, aperture, along_y, along_x,
+        where, sector, plane, base, rest, *fields, np.float32(least_coverage), out,
     )  # fmt: skip
     told = out.astype(float)
     return EdgeFlux(told[..., 0], told[..., 1], told[..., 2:4])

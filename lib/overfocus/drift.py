@@ -19,12 +19,16 @@ DEGREES = (2, 3, 4)
 LEAST_PX, LEAST_SIGMA = 0.015, 4.0
 
 
-def polynomials(row: Vectors, column: Vectors, scan_shape: tuple[int, int]) -> Vectors:
-    """(frame, degree) Legendre polynomials of time, free of a part linear in the scan position."""
+def polynomials(use: NDArray[np.intp], scan_shape: tuple[int, int]) -> Vectors:
+    """(frame, degree) Legendre polynomials of time, free of a part linear in the scan position.
+
+    `use` holds the numbers of the frames, scan row * columns + scan column.
+    """
     rows, columns = scan_shape
+    row, column = use // columns, use % columns
     time = 2 * (row + column / columns) / rows - 1
     out = np.column_stack([legendre.legval(time, np.eye(n + 1)[n]) for n in DEGREES])
-    linear = np.column_stack([np.ones(len(row)), row, column])
+    linear = np.column_stack([np.ones(len(use)), row, column])
     return np.asarray(out - linear @ np.linalg.lstsq(linear, out, rcond=None)[0])
 
 

@@ -1,11 +1,12 @@
 """Gauss-Newton on the four elements of G, the object and the static layer fitted along.
 
-The model of a frame is ``f_s(x) = t_s w(x) o(x - G s)``. For Poisson counts the score of a movement
-of frame s is ``b_s = sum (f - t w o) grad o`` and its information ``H_s = sum t w grad o grad o^T``.
-The object is not known but made of the same frames: what all frames at one object point agree to do
-changes the object, not the residual. Eliminating it (variable projection, Golub and Pereyra 1973)
-takes from the information on G the part ``sum_u grad o grad o^T x S1 S1^T / W``, with W, S1 the
-sums of weights and of weighted scan positions over the frames that see object point u.
+The model of a frame is ``f_s(x) = t_s w(x) o(x - G s)``. For Poisson counts the score of a
+movement of frame s is ``b_s = sum (f - t w o) grad o`` and its information
+``H_s = sum t w grad o grad o^T``. The object is not known but made of the same frames: what all
+frames at one object point agree to do changes the object, not the residual. Eliminating it
+(variable projection, Golub and Pereyra 1973) takes from the information on G the part
+``sum_u grad o grad o^T x S1 S1^T / W``, with W, S1 the sums of weights and of weighted scan
+positions over the frames that see object point u.
 
 Positions s may be followed by more columns (polynomials of time), whose coefficients, the drift of
 the specimen, are then fitted with G.
@@ -88,9 +89,12 @@ class Step:
         coverage = one.coverage + other.coverage
         share = np.full_like(coverage, 0.5)
         np.divide(one.coverage, coverage, out=share, where=coverage > 0)
-        fields = ((getattr(one, name), getattr(other, name))
-                  for name in ("shadow", "gradient_y", "gradient_x"))  # fmt: skip
-        return ObjectGrid(*(b + share * (a - b) for a, b in fields), coverage)
+        return ObjectGrid(
+            other.shadow + share * (one.shadow - other.shadow),
+            other.gradient_y + share * (one.gradient_y - other.gradient_y),
+            other.gradient_x + share * (one.gradient_x - other.gradient_x),
+            coverage,
+        )
 
     @property
     def scores(self) -> Vectors:

@@ -92,7 +92,7 @@ def _coarse_tile(
         cut = np.ascontiguousarray(state.frames[flat[i], y : y + high, x : x + wide])
         bin_frames(cut, factor, 0.0, out[i])
     blocks = (high // factor, factor, wide // factor, factor)
-    mask = (state.mask[:high, :wide] > 0).reshape(blocks).all((1, 3))
+    mask = np.asarray((state.mask[:high, :wide] > 0).reshape(blocks).all((1, 3)))
     layer = state.weight[:high, :wide].reshape(blocks).sum((1, 3))
     beam = np.ones(rows * columns, np.float32)
     beam[state.use] = state.beam

@@ -1,0 +1,268 @@
+"""The fit of a binned scan: the steps in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import bootstrap, drift
+from .binning import BinnedScan
+from .config import OverfocusConfig
+from .descan import DescanFit, edge_flux, fit_descan, ring_of
+from .disc import Disc, find_disc
+from .gauss_newton import (
+    DAMPING,
+    Frames,
+    Step,
+    clearest,
+    compared,
+    information_of_movement,
+    newton_step,
+)
+from .object_grid import Floats
+from .sharpness import sharpness_of
+from .start import Start, first_movement
+from .static_layer import mean_layer, update_layer
+
+Vectors = NDArray[np.float64]
+Tell = Callable[[str], None]
+
+#: Width of the aperture's edge kept out of the fit, binned pixels.
+MARGIN_PX = 1.5
+#: A fit has converged when the scan's outermost frame moves by less, binned pixels.
+CONVERGED_PX = 0.004
+MOST_STEPS = 10
+#: Grid points per pixel, and how large the grid may get.
+FINER, MOST_GRID = 3, 4500
+#: Share of G that a fit may move it by before it is given up.
+RAN_AWAY = 0.4
+#: A second choice of movements is tried out if its z is so large against the first's.
+RIVAL = 0.8
+
+
+class NotCalibratedError(Exception):
+    """No fit was possible; the text is the reason."""
+
+
+@dataclass
+class Fit:
+    """A calibration with what it was made of; lengths in binned pixels.
+
+    Attributes
+    ----------
+    state : the frames, the static layer and intensities.
+    movement : (2, 2) G, or with the coefficients of a drift (2, 2 + degrees).
+    step, information : the last comparison, and the information on `movement`.
+    descan : the edge's fit; None if no edge was seen.
+    disc : in the frames.
+    start : where the fit began.
+    middle : (2,) mean scan position of the frames, from the middle of the scan.
+    """
+
+    state: Frames
+    movement: Vectors
+    step: Step
+    information: Vectors
+    descan: DescanFit | None
+    disc: Disc
+    start: Start
+    middle: Vectors
+
+    @property
+    def descan_matrix(self) -> Vectors:
+        """(2, 2) D."""
+        return self.descan.descan if self.descan is not None else np.full((2, 2), np.nan)
+
+
+def fit_binned(
+    binned: BinnedScan,
+    config: OverfocusConfig,
+    tell: Tell | None = None,
+    movement: Vectors | None = None,
+) -> Fit:
+    """All of the fit.
+
+    Raises
+    ------
+    NotCalibratedError : with the reason.
+    """
+    say = tell or (lambda line: None)
+    state, disc, bad, descan = prepared(binned)
+    b = binned.binning
+    say(f"aperture of radius {disc.radius * b:.1f} px; {len(state.use)} frames, binned by {b}")
+    if movement is None:
+        start = first_movement(state, binned.recorded, disc.radius, descan)
+        if start.missing:
+            raise NotCalibratedError(
+                f"no two frames are neighbours along the scan's {start.missing}: its"
+                " movement cannot be seen"
+            )
+        if not len(start.movements):
+            raise NotCalibratedError(
+                "no common movement stands out of the frames: no specimen, or in focus"
+            )
+    else:
+        known = movement / b
+        start = Start(known[None], np.full(1, np.inf), np.inf)
+    say(f"first movement {(start.movements[0] * b).round(3).tolist()} px, SNR {start.snr[0]:.1f}")
+    summed = np.asarray(state.weight * state.beam.sum(), np.float32)
+    try:
+        start = _tried_out(state, start)
+        found, step, information = _converged(state, start.movements[0], summed)
+        if config.drift != "none":
+            found, step, information = _with_drift(
+                binned, state, found, step, information, summed, say
+            )
+    except np.linalg.LinAlgError:
+        raise NotCalibratedError("the frames hold no structure that moves: no specimen") from None
+    reach = float(np.abs(state.scan[:, :2] @ descan.T).max())
+    ring = ring_of(disc, state.mask.shape, bad, max(2.5, reach + MARGIN_PX))
+    fitted = fit_descan(edge_flux(state, ring, state.weight, step), state.scan[:, :2], state.beam)
+    middle = (np.array(binned.scan_shape) - 1) / 2
+    return Fit(state, found, step, information, fitted, disc, start, _middle(binned) - middle)
+
+
+def prepared(binned: BinnedScan) -> tuple[Frames, Disc, NDArray[np.bool_], Vectors]:
+    """First state, disc and bad pixels about the disc, and a first D from the bare edge flux."""
+    recorded = binned.recorded
+    present = recorded.any(1).sum(), recorded.any(0).sum()
+    if min(present) < 3:
+        raise NotCalibratedError(
+            f"{present[0]} x {present[1]} scan points hold frames, at least 3 x 3 are needed"
+        )
+    height, width = binned.frames.shape[2:]
+    flat = binned.frames.reshape(-1, height, width)
+    use = np.flatnonzero(recorded)
+    bad = binned.bad_px()
+    mean = mean_layer(flat, use, np.ones(len(use), np.float32))
+    disc = find_disc(mean, bad)
+    if disc is None:
+        raise NotCalibratedError("no disc with an edge in the mean frame")
+    distance = disc.distance((height, width))
+    plateau = float(np.median(mean[(distance < 0.8 * disc.radius) & ~bad]))
+    # quadrants and lines that report nothing, though no mask says so
+    bad |= (distance < disc.radius - MARGIN_PX) & (mean < 0.02 * plateau)
+    cut = tuple(
+        slice(max(0, int(c - disc.radius - 4)), min(n, int(c + disc.radius + 6)))
+        for c, n in zip(disc.centre, (height, width), strict=True)
+    )
+    corner = (cut[0].start, cut[1].start)
+    disc = replace(disc, centre=(disc.centre[0] - corner[0], disc.centre[1] - corner[1]))
+    bad = bad[cut]
+    columns = binned.scan_shape[1]
+    # of a scan in progress, the disc is where it is at the middle of the frames so far
+    scan = np.column_stack([use // columns, use % columns]) - _middle(binned)
+    state = Frames(
+        flat, corner, use, scan, np.ones(bad.shape, np.float32), np.ascontiguousarray(mean[cut]),
+        np.ones(len(use), np.float32),
+    )  # fmt: skip
+    ring = ring_of(disc, bad.shape, bad, 3.5)
+    bare = fit_descan(edge_flux(state, ring, state.weight, None), scan, state.beam)
+    descan = bare.descan if bare is not None else np.zeros((2, 2))
+    reach = float(np.abs(scan @ descan.T).max())
+    inside = disc.distance(bad.shape) < disc.radius - MARGIN_PX - reach
+    state.mask = (inside & ~bad).astype(np.float32)
+    if state.mask.sum() < 50:
+        raise NotCalibratedError(
+            f"only {int(state.mask.sum())} binned pixels stay inside the disc over the scan"
+        )
+    return state, disc, bad, descan
+
+
+def _middle(binned: BinnedScan) -> Vectors:
+    """(2,) mean row and column of the recorded scan points."""
+    return np.asarray(np.argwhere(binned.recorded).mean(0))
+
+
+def _tried_out(state: Frames, start: Start) -> Start:
+    """The start with that movement first under which the frames agree best, of likely ones."""
+    rivals = np.flatnonzero(start.snr > RIVAL * start.snr[0])
+    if len(rivals) < 2:
+        return start
+    gains = []
+    for n in rivals:
+        trial, movement = state.some(np.ones(len(state.use), bool)), start.movements[n]
+        for _ in range(2):
+            step = compared(trial, movement, 1, 3)
+            movement = movement + DAMPING * newton_step(
+                trial, step, information_of_movement(trial, step)
+            )
+        gains.append(sharpness_of(trial, compared(trial, movement, 1)))
+    # equals, as of a periodic specimen, keep the order of z
+    best = rivals[int(np.argmax(np.array(gains) > 0.97 * max(gains)))]
+    order = np.r_[best, np.delete(np.arange(len(start.movements)), best)]
+    return replace(start, movements=start.movements[order], snr=start.snr[order])
+
+
+def _converged(
+    state: Frames, movement: Vectors, summed: Floats, wide: int = 1
+) -> tuple[Vectors, Step, Vectors]:
+    """Gauss-Newton with the static layer alternated, the first `wide` steps on a smooth object."""
+    far = np.abs(state.scan).max(0)
+    finer = FINER
+    while finer > 1 and finer * np.abs(movement * 2 * far).sum(1).max() > MOST_GRID:
+        finer -= 1
+    first = movement[:, :2]
+    smooth, damping, last = 0, DAMPING, np.zeros_like(movement)
+    for n in range(MOST_STEPS):
+        if n < wide:
+            step = compared(state, movement, 1, 3)
+        elif not smooth:
+            smooth, step = clearest(state, movement, finer)
+        else:
+            step = compared(state, movement, finer, smooth)
+        information = information_of_movement(state, step)
+        change = damping * newton_step(state, step, information)
+        if n > wide and np.vdot(change, last) < -0.25 * np.vdot(last, last):
+            damping *= 0.5
+            change *= 0.5
+        last = change
+        moved = float(np.abs(change * far).sum(1).max())
+        if not np.isfinite(moved):
+            raise np.linalg.LinAlgError
+        change *= min(1.0, 4.0 / max(moved, 1e-9))
+        movement = movement + change
+        if np.linalg.norm(movement[:, :2] - first) > RAN_AWAY * np.linalg.norm(first):
+            raise NotCalibratedError(
+                "the fit ran away from the movement that the frames seemed to share: no specimen,"
+                " or too few electrons"
+            )
+        update_layer(state, step, summed)
+        if n > wide and moved < CONVERGED_PX:
+            break
+    return movement, step, information
+
+
+def _with_drift(
+    binned: BinnedScan,
+    state: Frames,
+    movement: Vectors,
+    step: Step,
+    information: Vectors,
+    summed: Floats,
+    say: Tell,
+) -> tuple[Vectors, Step, Vectors]:
+    """The fit with a drift beside G if one is seen, else as it was."""
+    rows, columns = binned.scan_shape
+    if binned.recorded.any(1).sum() < 12:
+        return movement, step, information
+    time = drift.polynomials(state.use, (rows, columns))
+    bare = state.scan
+    state.scan = np.hstack([bare, time])
+    more = information_of_movement(state, step)
+    change = newton_step(state, step, more)[:, 2:]
+    region = bootstrap.regions(bare, 6)
+    each = -(step.scores[:, :, None] * state.scan[:, None, :]).reshape(len(bare), -1)
+    blocks = bootstrap.summed_by(region, each)
+    inverse = np.linalg.inv(more)
+    errors = np.sqrt(np.diag(inverse @ (blocks.T @ blocks) @ inverse)).reshape(2, -1)[:, 2:]
+    if not drift.is_drifting(change, errors):
+        state.scan = bare
+        return movement, step, information
+    found = _converged(state, np.hstack([movement, np.zeros_like(change)]), summed, wide=0)
+    curve = found[0][:, 2:] @ state.scan[:, 2:].T * binned.binning
+    say(f"the specimen drifted by up to {np.hypot(*curve).max():.2f} px besides a steady drift")
+    return found
