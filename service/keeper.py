@@ -60,7 +60,7 @@ def main(file: Path) -> None:
             if time.monotonic() - revived > _REVIVE_EVERY_S:
                 revived = time.monotonic()
                 asyncio.run(revive(settings))
-        except Exception as error:  # the server went away between two calls: try again
+        except _away() as error:  # the server went away between two calls: try again
             _log.warning("%s: %s", type(error).__name__, str(error).splitlines()[:1])
         time.sleep(_LOOK_S)
     for program in (*others, server):
@@ -84,6 +84,13 @@ def answers(settings: ServiceSettings) -> bool:
         return httpx.get(f"{settings.api_url}/health", timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def _away() -> tuple[type[Exception], ...]:
+    """What Prefect's client raises when its server is away or busy."""
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    return (httpx.HTTPError, PrefectHTTPStatusError, OSError)
 
 
 async def _register(settings: ServiceSettings) -> tuple[str, ...]:

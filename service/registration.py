@@ -13,8 +13,13 @@ from pathlib import Path
 
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    GlobalConcurrencyLimitCreate,
+    WorkPoolCreate,
+)
 from prefect.client.schemas.objects import StateType, WorkPool
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -99,7 +104,13 @@ async def _deployments(settings: ServiceSettings) -> tuple[str, ...]:
             name=one["name"],
             description=one["description"],
             tags=one.get("tags", []),
-            schedules=one.get("schedules"),
+            schedules=[
+                DeploymentScheduleCreate(
+                    schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]),
+                    active=each["active"],
+                )
+                for each in one.get("schedules", ())
+            ],
             version=version("ewaldflow"),
             work_pool_name=one["work_pool"]["name"],
         )
