@@ -153,14 +153,14 @@ def _superpose(
     targets = Targets.of(matrices, scan.scan_shape)
     total, hits = np.zeros(len(targets.order)), np.zeros(len(targets.order))
     usable = ~scan.mask.ravel()
-    index = np.empty(len(total), np.int64)
+    index, target_rows = np.empty(len(total), np.int64), np.floor(targets.y)
     careful = with_coverage or not usable.all()
     for row in rows:
         frames = np.ascontiguousarray(scan.frames[row])
         scan_y = row - (scan.scan_shape[0] - 1) / 2
         _add_row(
             frames, scan.missing[row], scan_y, targets.start, targets.movement, targets.y,
-            targets.x, usable, careful, index, total, hits,
+            targets.x, target_rows, usable, careful, index, total, hits,
         )  # fmt: skip
     return _unsorted(total, targets, scan), _unsorted(hits, targets, scan)
 
@@ -178,9 +178,12 @@ def _total(parts: Sequence[Floats]) -> Floats:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _add_row(  # type: ignore[no-untyped-def]
-    frames, missing, scan_y, start, movement, ys, xs, usable, careful, index, total, hits
+    frames, missing, scan_y, start, movement, ys, xs, rows, usable, careful, index, total, hits
 ):
-    """Add a scan row's frames, (scan_column, row, column), to the targets' totals."""
+    """Add a scan row's frames, (scan_column, row, column), to the targets' totals.
+
+    `ys`, `xs` are sorted by `rows`, the former rounded down.
+    """
     count, height, width = frames.shape
     for j in range(count):
         if missing[j]:
@@ -190,18 +193,21 @@ def _add_row(  # type: ignore[no-untyped-def]
         # half a pixel more, so that cutting decimals off rounds
         y0 = start[0] + movement[0, 0] * scan_y + movement[0, 1] * scan_x + 0.5
         x0 = start[1] + movement[1, 0] * scan_y + movement[1, 1] * scan_x + 0.5
-        for m in range(len(ys)):  # apart from the sums, so that it is vectorised
+        # in the order of detector rows, those that can be on it lie together
+        first = np.searchsorted(rows, np.floor(-y0))
+        last = np.searchsorted(rows, np.floor(height - y0), side="right")
+        for m in range(first, last):  # apart from the sums, so that it is vectorised
             y, x = y0 + ys[m], x0 + xs[m]
             inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
             index[m] = np.int32(y) * width + np.int32(x) if inside else -1
         if careful:
-            for m in range(len(ys)):
+            for m in range(first, last):
                 k = index[m]
                 if k >= 0 and usable[k]:
                     total[m] += flat[k]
                     hits[m] += 1
         else:
-            for m in range(len(ys)):
+            for m in range(first, last):
                 k = index[m]
                 if k >= 0:
                     total[m] += flat[k]
