@@ -18,7 +18,7 @@ async def start_run(deployment: str, parameters: dict[str, Any], key: str) -> st
     async with get_client() as client:
         found = await client.read_deployment_by_name(deployment)
         run = await client.create_flow_run_from_deployment(
-            found.id, parameters=parameters, idempotency_key=key
+            found.id, parameters=parameters, idempotency_key=key, name=parameters["name"]
         )
     return str(run.id)
 
