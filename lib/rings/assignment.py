@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.ndimage import gaussian_filter1d, grey_opening, label, median_filter
 from scipy.signal import find_peaks, peak_widths
 
 from .calibrant import Calibrant
 from .centre_start import RoundStart
+from .masking import DARK
 
 Floats = NDArray[np.float64]
 
@@ -75,13 +76,14 @@ class Assignment:
 
 def find_rings(start: RoundStart) -> Peaks:
     """Peaks of the profile of a `RoundStart`."""
-    seen = np.isfinite(start.profile) & (start.coverage > 0.3)
+    seen = _longest_run(np.isfinite(start.profile) & (start.coverage > 0.3))
     if np.count_nonzero(seen) < 20:
         return Peaks(np.zeros(0), np.zeros(0), 0.0, np.zeros(len(seen)), (0.0, 0.0))
     radius = start.radius_px
     first, last = radius[seen][0], radius[seen][-1]
     profile = np.interp(radius, radius[seen], start.profile[seen])
     noise = np.interp(radius, radius[seen], start.noise[seen])
+    first = max(first, _behind_stop(radius, profile, first))
     # the noise between rings: spots make it large on them
     noise = median_filter(noise, size=61, mode="nearest")
     fwhm = 5.0
@@ -104,6 +106,25 @@ def find_rings(start: RoundStart) -> Peaks:
         at, height = at[kept], height[kept]
     places = radius[at] + np.array([_vertex(smooth, int(i)) for i in at])
     return Peaks(places, height, fwhm, least, (float(first), float(last)))
+
+
+def _longest_run(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Only the longest run of `seen`."""
+    runs, n = label(seen)
+    if n < 2:
+        return seen
+    longest: NDArray[np.bool_] = runs == 1 + int(np.argmax(np.bincount(runs)[1:]))
+    return longest
+
+
+def _behind_stop(radius: Floats, profile: Floats, first: float) -> float:
+    """Radius from which diffuse scattering is seen: it only falls outwards, but behind a stop."""
+    inside = radius >= first
+    size = max(5, len(radius) // 25)
+    diffuse = grey_opening(profile, size=size, mode="nearest")
+    brightest = int(np.argmax(np.where(inside, diffuse, -np.inf)))
+    dark = np.flatnonzero(inside[:brightest] & (diffuse[:brightest] < DARK * diffuse[brightest]))
+    return float(radius[dark[-1] + 1]) if len(dark) else first
 
 
 def _vertex(line: Floats, i: int) -> float:
@@ -165,7 +186,7 @@ def _judge(distance: float, peaks: Peaks, tangent: Floats, strength: Floats) -> 
     taller = height[None, :] > height[:, None]
     expected &= ~np.any(taller & (between < SHOULDER * peaks.fwhm_px), axis=1)
     gap = np.abs(place[:, None] - peaks.radius_px[None, :]).min(axis=1)
-    there = gap < 0.6 * peaks.fwhm_px + RELATIVE_TOLERANCE * place
+    there = gap < 0.3 * peaks.fwhm_px + RELATIVE_TOLERANCE * place
     wanted = np.sqrt(height) * expected
     found = float(np.sum(wanted * there) / np.sum(wanted)) if np.any(expected) else 0.0
     # what chance would explain: how much of the radii lies within the tolerance of some ring

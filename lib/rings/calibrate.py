@@ -119,7 +119,7 @@ def fit_rings(
             shared = _with_three_fold(points, maps, tangent, shared, config)
         fit = fit_jointly(points, maps, tangent, shared, config.heights_um)
         maps = list(fit.maps)
-    drift = None if config.tilt else _tilt_hint(fit, tangent, shared, config)
+    drift = None if config.tilt else _tilt_hint(fit, tangent)
     calibrations = tuple(
         _calibration(i, view, fit, calibrant, config, (wavelength, pixel), drift)
         for i, view in enumerate(views)
@@ -291,7 +291,7 @@ def _measure(
         if len(points.ring) < 12:
             raise UserError(
                 view.image.name, "no ring that can be followed around the centre",
-                "rings of a powder", "expose longer, or take a denser powder",
+                "rings of the calibrant", "check the calibrant; expose longer",
             )  # fmt: skip
         parts.append(replace(points, image=np.full(len(points.ring), i)))
         clear = [s for s in measured.seen if s.sigma > 20] or list(measured.seen)
@@ -308,35 +308,35 @@ def _with_three_fold(
 ) -> tuple[str, ...]:
     """`shared` with the three-fold distortion, if it is there."""
     fit = fit_jointly(points, maps, tangent, (*shared, *THREE_FOLD), config.heights_um)
-    return (*shared, *THREE_FOLD) if _significance(fit, THREE_FOLD) > SEEN_SIGMA else shared
+    index = [fit.names.index(name) for name in THREE_FOLD]
+    value = np.asarray(fit.maps[0].three_fold_per_px)
+    ratio = value @ np.linalg.solve(fit.covariance[np.ix_(index, index)], value)
+    return (*shared, *THREE_FOLD) if ratio > SEEN_SIGMA**2 else shared
 
 
-def _significance(fit: JointFit, names: Sequence[str]) -> float:
-    """How many standard errors two parameters together are from nothing."""
-    index = [fit.names.index(name) for name in names]
-    m = fit.maps[0]
-    value = {
-        THREE_FOLD: m.three_fold_per_px,
-        TILT: (m.rot1_rad, m.rot2_rad),
-    }[tuple(names)]
-    part = fit.covariance[np.ix_(index, index)]
-    return float(np.sqrt(np.asarray(value) @ np.linalg.solve(part, np.asarray(value))))
+def _tilt_hint(fit: JointFit, tangent: Floats) -> float | None:
+    """By how much the outermost ring leaves the centre of the others, px; None if it does not.
 
-
-def _tilt_hint(
-    fit: JointFit, tangent: Floats, shared: tuple[str, ...], config: RingConfig
-) -> float | None:
-    """By how much the outermost ring leaves the centre of the others, px; None if it does not."""
-    used = fit.points.used
-    kept = RingPoints(*[getattr(fit.points, n)[used] for n in RingPoints.__dataclass_fields__])
-    if len(np.unique(kept.ring)) < 3:
+    Tilt shifts rings by ``rho^2 tilt / L``: a linear fit of that to what is left over, beside all
+    that centre, distance and ellipse could take up.
+    """
+    p = fit.points
+    used = p.used & (p.image == 0)
+    if len(np.unique(p.ring[used])) < 3:
         return None
-    tilted = fit_jointly(kept, fit.maps, tangent, (*shared, *TILT), config.heights_um)
-    if _significance(tilted, TILT) < SEEN_SIGMA:
+    rho = fit.maps[0].distance_px * tangent[p.ring[used]]
+    rho /= rho.max()
+    a = np.radians(p.azimuth_deg[used])
+    columns = np.stack(
+        [rho**2 * np.cos(a), rho**2 * np.sin(a), np.cos(a), np.sin(a), rho,
+         rho * np.cos(2 * a), rho * np.sin(2 * a)], axis=1
+    ) / p.sigma_px[used, None]  # fmt: skip
+    covariance = np.linalg.pinv(columns.T @ columns)
+    shift = (covariance @ (columns.T @ (p.residual_px[used] / p.sigma_px[used])))[:2]
+    variance = covariance[:2, :2] * max(fit.chi2, 1.0)
+    if shift @ np.linalg.solve(variance, shift) < SEEN_SIGMA**2:
         return None
-    m = tilted.maps[0]
-    outermost = m.distance_px * float(tangent[kept.ring].max())
-    return outermost**2 * math.hypot(m.rot1_rad, m.rot2_rad) / m.distance_px
+    return float(np.hypot(*shift))
 
 
 def _calibration(

@@ -41,4 +41,4 @@ class RingConfig(BaseModel):
     )
     min_rings: int = Field(3, ge=2, description="fewest rings for a calibration")
     largest_centre_sd_px: float = Field(0.1, gt=0, description="beyond it: not calibrated")
-    largest_scale_sd: float = Field(1e-3, gt=0, description="relative; beyond it: not calibrated")
+    largest_scale_sd: float = Field(5e-3, gt=0, description="relative; beyond it: not calibrated")

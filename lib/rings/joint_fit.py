@@ -30,6 +30,8 @@ TILT = ("rot1_rad", "rot2_rad")
 THREE_FOLD = ("three_fold_cosine_per_px", "three_fold_sine_per_px")
 RADIAL = ("radial_per_px2",)
 HEIGHT = ("height_per_um",)
+# Nothing beyond is believed: an ellipse of 1.35, a tilt of 20 degrees.
+LARGEST = {"stretch_a": 0.15, "stretch_b": 0.15, "rot1_rad": 0.35, "rot2_rad": 0.35}
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,18 @@ def fit_jointly(
         trial, _ = _maps(names, x * unit, maps, heights_um)
         return _residuals(kept, trial, tangent) / kept.sigma_px
 
-    robust = least_squares(residuals, begin, loss="soft_l1", f_scale=1.5, args=(points,))
+    most = np.array([LARGEST.get(n.split(":")[0], np.inf) for n in names]) / unit
+    bounds = (-most, most)
+    begin = np.clip(begin, -0.99 * most, 0.99 * most)
+    robust = least_squares(
+        residuals, begin, loss="soft_l1", f_scale=1.5, args=(points,), bounds=bounds
+    )
     off = np.abs(residuals(robust.x, points))
     spread = max(1.0, 1.4826 * float(np.median(off)))
     weighed = _reweighed(points, residuals(robust.x, points) * points.sigma_px)
     used = off * points.sigma_px / weighed.sigma_px < OUTLIER * spread
     kept = _chosen(weighed, used)
-    found = least_squares(residuals, robust.x, args=(kept,))
+    found = least_squares(residuals, robust.x, args=(kept,), bounds=bounds)
     chi2 = 2 * float(found.cost) / max(len(kept.ring) - len(names), 1)
     covariance = _covariance(found.jac, found.fun, chi2, kept)
     trial, height = _maps(names, found.x * unit, maps, heights_um)
@@ -196,8 +203,12 @@ def _chosen(points: RingPoints, which: NDArray[np.bool_]) -> RingPoints:
 
 
 def _reweighed(points: RingPoints, rest: Floats) -> RingPoints:
-    """Standard errors enlarged, ring by ring, to what the ring scatters (spots do more)."""
+    """Standard errors enlarged, ring by ring, to what the ring scatters (spots do more).
+
+    A ring that as a whole leaves the others by far more than they leave each other counts little.
+    """
     sigma = points.sigma_px.copy()
+    whole: dict[tuple[int, int], tuple[float, float]] = {}
     for image in np.unique(points.image):
         for ring in np.unique(points.ring[points.image == image]):
             here = (points.image == image) & (points.ring == ring)
@@ -205,6 +216,14 @@ def _reweighed(points: RingPoints, rest: Floats) -> RingPoints:
                 off = rest[here] - np.median(rest[here])
                 spread = 1.4826 * float(np.median(np.abs(off) / sigma[here]))
                 sigma[here] *= max(1.0, spread)
+                error = float(np.median(sigma[here])) / np.sqrt(np.count_nonzero(here))
+                whole[int(image), int(ring)] = (float(np.median(rest[here])), error)
+    if len(whole) >= 5:
+        usual = 1.4826 * float(np.median([abs(mean) for mean, _ in whole.values()]))
+        for (image, ring), (mean, error) in whole.items():
+            if abs(mean) > OUTLIER * max(usual, error):
+                here = (points.image == image) & (points.ring == ring)
+                sigma[here] = np.hypot(sigma[here], abs(mean) * np.sqrt(np.count_nonzero(here)))
     return replace(points, sigma_px=sigma)
 
 

@@ -30,10 +30,15 @@ DIVISIONS = (120, 60, 30, 15)
 TALL = 6.0
 # A ring is followed so many of its standard deviations to either side.
 REACH = 3.2
-# A ring with another one nearer than so many standard deviations is not measured ...
+# A ring with another one nearer than so many standard deviations is not measured, ...
 BLENDED = 1.2
-# ... unless that is weaker than this part of it.
+# ... unless that is weaker than this part of it; ...
 NEGLIGIBLE = 0.02
+# ... nor is one on the flank of a stronger one, whose shape is not known so well.
+FLANK = 3.5
+# A ring is not measured if it can be in fewer than this part of its sectors, or so few.
+LEAST_SEEN = 0.4
+LEAST_POINTS = 8
 # A sector needs this part of its pixels.
 LEAST_FILLED = 0.5
 
@@ -126,13 +131,15 @@ def measure_rings(
     for k in inside:
         window = _window(rho[k], reach, bin_px, n_bins)
         beside = [int(j) for j in inside if j != k and abs(rho[j] - rho[k]) < 2 * reach]
+        apart = {j: abs(rho[j] - rho[k]) / width_px for j in beside}
         blended = any(
-            abs(rho[j] - rho[k]) < BLENDED * width_px and strength[j] > NEGLIGIBLE * strength[k]
+            (apart[j] < BLENDED and strength[j] > NEGLIGIBLE * strength[k])
+            or (apart[j] < FLANK and strength[j] > strength[k])
             for j in beside
         )
         if blended or np.count_nonzero(number[window]) < 12:
             continue
-        beside = [j for j in beside if abs(rho[j] - rho[k]) >= BLENDED * width_px][:4]
+        beside = [j for j in beside if apart[j] >= BLENDED][:4]
         variance = np.maximum(mean[window], 0.02 * max(float(mean[window].max()), 1e-9))
         one = _shape(
             int(k), middle[window], mean[window], number[window] / variance,
@@ -194,7 +201,8 @@ def _shape(
     """Height and width of a ring from the profile over all azimuths; None if it has none."""
     best: SeenRing | None = None
     least = np.inf
-    for trial in width * np.geomspace(0.6, 1.6, 9):
+    trials = width * np.geomspace(0.6, 1.7, 10)
+    for trial in trials:
         near = np.abs(r - rho) < REACH * min(trial, 1.3 * width)
         if np.count_nonzero(near & (weight > 0)) < 8:
             continue
@@ -207,7 +215,10 @@ def _shape(
         error = np.sqrt(covariance[0, 0] * max(chi2 / freedom, 1e-12))
         least = float(chi2)
         best = SeenRing(ring, float(solution[0]), float(solution[0] / error), float(trial))
-    return best if best is not None and best.height > 0 else None
+    # as wide as can be: a bump of the background
+    if best is None or best.height <= 0 or best.width_px == trials[-1]:
+        return None
+    return best
 
 
 def _points(
@@ -239,7 +250,9 @@ def _points(
             break
     shift = -solution[:, 1] / np.where(solution[:, 0] > 0, solution[:, 0], np.inf)
     sigma = np.sqrt(covariance[:, 1, 1] * noise) / np.maximum(solution[:, 0], 1e-12)
-    ok &= (height > 0.6 * TALL) & (np.abs(shift) < 1.5 * width)
+    clear = ok & (height > 0.6 * TALL) & (np.abs(shift) < 1.5 * width)
+    enough = max(LEAST_SEEN * np.count_nonzero(ok), LEAST_POINTS)
+    ok = clear if np.count_nonzero(clear) >= enough else ok & False
     shift, sigma = shift[ok], sigma[ok]
     azimuth = ((np.arange(len(ok)) + 0.5) * 2 * np.pi / len(ok) - np.pi)[ok]
     row, column = map_.to_pixel(rho + shift, azimuth)

@@ -22,6 +22,8 @@ RIVAL = 0.75
 LARGEST_MISFIT = 1.5e-3
 # A ring counts if it was measured at so many places.
 LEAST_POINTS = 8
+# A drift of centres along the radius spoils the common centre by about this part of it, inverted.
+DRIFT_PER_CENTRE = 5.0
 # Accelerating voltages that a wrong one may be mistaken for, kV.
 VOLTAGES_KV = (60.0, 80.0, 100.0, 120.0, 160.0, 200.0, 300.0)
 
@@ -59,8 +61,13 @@ def judge(
         *_stated(found, stated, config),
         *_numbers(found, config),
         *_misfit(found),
+        *_drift(drift_px, config),
     ]
-    notes = [*_known(found, stated), *_drift(found, drift_px), *_tilt(found, config, n_lengths)]
+    notes = [
+        *_known(found, stated),
+        *_small_drift(drift_px, config),
+        *_tilt(found, config, n_lengths),
+    ]
     return (NOT_CALIBRATED if against else CALIBRATED), (*against, *notes)
 
 
@@ -166,13 +173,20 @@ def _known(found: RingCalibration, stated: Stated | None) -> list[str]:
     return [text + f"; {stated.by} agrees to {abs(ratio - 1):.1%}"]
 
 
-def _drift(found: RingCalibration, drift_px: float | None) -> list[str]:
-    if drift_px is None:
+def _drift(drift_px: float | None, config: RingConfig) -> list[str]:
+    """Against a common centre of rings that have none; `_small_drift` where it does not matter."""
+    if drift_px is None or drift_px <= DRIFT_PER_CENTRE * config.largest_centre_sd_px:
         return []
     return [
         f"the rings are not concentric: the outermost leaves the others' centre by "
-        f"{drift_px:.2f} px, as a tilted camera or an off-axis lens would have it"
+        f"{drift_px:.2f} px, as a tilted camera or an off-axis lens would have it; fit the tilt"
     ]
+
+
+def _small_drift(drift_px: float | None, config: RingConfig) -> list[str]:
+    if drift_px is None or _drift(drift_px, config):
+        return []
+    return [f"the outermost ring leaves the others' centre by {drift_px:.2f} px"]
 
 
 def _tilt(found: RingCalibration, config: RingConfig, n_lengths: int) -> list[str]:
