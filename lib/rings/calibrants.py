@@ -70,6 +70,8 @@ def calibrant_from_atoms(
     order = np.lexsort((*(-hkl.T[::-1]), np.round(inverse_d, 9)))
     hkl, inverse_d, strength = hkl[order], inverse_d[order], strength[order]
     starts = np.flatnonzero(np.diff(inverse_d, prepend=0.0) > SAME_D * inverse_d)
+    if len(starts) == 0:
+        raise UserError(name, f"no ring down to {d_min_A:.4g} Å", "at least one", "lower d_min_A")
     first = _representatives(hkl, strength, starts)
     d = 1 / inverse_d[starts]
     intensity = np.add.reduceat(strength, starts) * d if len(starts) else np.zeros(0)

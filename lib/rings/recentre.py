@@ -181,7 +181,7 @@ def cleaned(
                 what, f"{by} pixels", f"{shape[0]} x {shape[1]}, as the calibration has",
                 "give the calibration of this camera and binning",
             )  # fmt: skip
-    clean = pixels.astype(np.float32)
+    clean = np.array(pixels, np.float32, order="C")  # the loops are compiled for this order
     some = clean[::7, ::7]
     some = some[np.isfinite(some)]
     if some.size == 0 or (float(np.ptp(some)) == 0 and float(np.nanstd(clean)) == 0):
