@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import UserError
 from ..geometry import EllipticalDistortion
@@ -19,78 +18,25 @@ from ..stem4d.bright_disc import find_disc
 from ..stem4d.rows import for_each_rows
 from ..stem4d.scan import Scan4D
 from .denoise import components, project
+from .noise import noise_ratio
 from .patterns import Floats32, Patterns
+from .preprocess_config import PreprocessConfig
 from .resample import CONSTANT, NEGATIVE, NOT_FINITE, SATURATED, Binning, binning
 
 Floats = NDArray[np.float64]
 
 LOOK_FRAMES = 256  # read first, for the disc and pixels that are always saturated
 OFTEN = 0.01  # of frames in which a pixel may be saturated before it is masked
+FAR_PX = 0.25  # of a prepared pixel that descan may move the disc unmentioned
 FEW = 100  # patterns from which no rotation is learnt
 SIGMAS_BELOW = 8.0  # of read noise that a count may lie below the pedestal
+LEAST_RATIO, LARGEST_RATIO = 0.85, 1.5  # of seen over stated variance, else it is noted
 WHY = {
     NOT_FINITE: "hold numbers that are not finite",
     NEGATIVE: "hold counts below the pedestal by more than the read noise explains",
     CONSTANT: "have the same value in all pixels",
     SATURATED: "hold saturated pixels",
 }
-
-
-class PreprocessConfig(BaseModel):
-    """What is done to patterns before anything is learnt from them; all of it is recorded.
-
-    The weight of a pixel is 1 / (2 variance) with
-    ``variance = excess_noise * electrons + read_noise_e²``. No minimum or maximum is taken.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gain: float | None = Field(None, gt=0, description="counts per electron; None: the scan's")
-    pedestal: float | None = Field(None, description="counts at no electrons; None: the scan's")
-    read_noise_e: float = Field(0.0, ge=0, description="r.m.s. electrons per raw pixel")
-    excess_noise: float = Field(
-        1.0,
-        ge=1,
-        description="variance per electron; 1 for counting cameras, more for scintillators",
-    )
-    pseudo_dose: float | None = Field(
-        None, gt=0, description="for patterns without noise: electrons to take their mean for"
-    )
-    least_variance_e2: float = Field(
-        0.01, gt=0, description="electrons squared, for prepared pixels that see next to nothing"
-    )
-    centre: Literal["disc", "calibration"] | tuple[float, float] = Field(
-        "disc", description="fitted to the mean's disc, from the overfocus calibration, or stated"
-    )
-    distortion: Literal["rings", "none"] = Field(
-        "none", description="ellipse to take out: that of the ring calibration"
-    )
-    shape: tuple[int, int] = Field((64, 64), description="(rows, columns) of prepared patterns")
-    bin_px: float | None = Field(
-        None, gt=0, description="raw pixels per edge; None: the least whole number that fits all"
-    )
-    subtract: Literal["mean", "none"] = Field(
-        "mean", description="the mean pattern, and with it rings and spots all patterns share"
-    )
-    ring_px: tuple[float, float] | None = Field(
-        None, description="(inner, outer) radius in prepared pixels to mask, where a ring varies"
-    )
-    outer_discs: float | None = Field(
-        None, gt=0, description="mask beyond this many radii of the disc"
-    )
-    pca: int | Literal["noise"] | None = Field(
-        None, description="components kept; noise: those that stand out of it; None: no denoising"
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> PreprocessConfig:
-        if min(self.shape) < 8:
-            raise ValueError(f"shape: found {self.shape}, expected at least 8 x 8")
-        if isinstance(self.pca, int) and self.pca < 1:
-            raise ValueError(f"pca: found {self.pca}, expected at least 1")
-        if self.ring_px and not 0 <= self.ring_px[0] < self.ring_px[1]:
-            raise ValueError(f"ring_px: found {self.ring_px}, expected inner < outer")
-        return self
 
 
 def prepare(
@@ -134,6 +80,7 @@ def prepare(
     data, index = _read(scan, config, bins, pedestal, electrons, spool, threads, notes)
     if len(index) < FEW:
         notes.append(f"only {len(index)} patterns: a network learns no rotation from so few")
+    _tell_descan(scan, calibration, bin_px, notes)
     mask = bins.mask | _ring_mask(config, radius / bin_px if radius else None, notes)
     data[:, mask] = 0
     mean = np.where(mask, 0.0, _mean(data))
@@ -144,7 +91,17 @@ def prepare(
             data[first : first + 4096] -= mean.astype(np.float32)
     else:
         mean = np.zeros_like(mean)
-    found = _found(centre, bin_px, electrons)
+    found = {
+        "centre_px": [float(c) for c in centre],
+        "bin_px": float(bin_px),
+        "electrons_per_count": float(electrons),
+        "pedestal": float(pedestal),
+        "noise_ratio": None,
+    }
+    if config.pseudo_dose is None and config.subtract == "mean":
+        ratio = noise_ratio(data, mean, variance * bins.smoothing, mask)
+        _tell_noise(ratio, notes)
+        found["noise_ratio"] = ratio
     patterns = Patterns(
         data=data,
         variance=np.maximum(variance, config.least_variance_e2).astype(np.float32)[None],
@@ -156,7 +113,7 @@ def prepare(
         dose=dose,
         pixel_mrad=_pixel_mrad(scan, bin_px),
         disc_radius_px=radius / bin_px if radius else None,
-        choices=MappingProxyType(config.model_dump(mode="json") | found),
+        choices=MappingProxyType(config.model_dump(mode="json") | {"found": found}),
         notes=tuple(notes),
     )
     return patterns if config.pca is None else _denoised(patterns, config.pca)
@@ -360,15 +317,26 @@ def _pixel_mrad(scan: Scan4D, bin_px: float) -> float | None:
     return scan.pixel_size_mm * bin_px / scan.camera_length_mm * 1e3
 
 
-def _found(centre: tuple[float, float], bin_px: float, electrons: float) -> dict[str, Any]:
-    """What the choices left open and the data decided."""
-    return {
-        "found": {
-            "centre_px": [float(c) for c in centre],
-            "bin_px": float(bin_px),
-            "electrons_per_count": float(electrons),
-        }
-    }
+def _tell_descan(
+    scan: Scan4D, calibration: ScanCalibration | None, bin_px: float, notes: list[str]
+) -> None:
+    if calibration is None:
+        return
+    corners = np.array(scan.scan_shape) / 2 * [[1, 1], [1, -1]]
+    moved = float(np.linalg.norm(corners @ np.asarray(calibration.descan).T, axis=1).max()) / bin_px
+    if moved > FAR_PX:
+        notes.append(
+            f"descan moves the disc by up to {moved:.2f} prepared pixels from its middle, which "
+            "is left in"
+        )
+
+
+def _tell_noise(ratio: float | None, notes: list[str]) -> None:
+    if ratio is not None and not LEAST_RATIO <= ratio <= LARGEST_RATIO:
+        notes.append(
+            f"counts vary {ratio:.2f} times as much as gain, excess_noise and read_noise_e say, "
+            "where there is the least signal; weights are off by as much"
+        )
 
 
 def _denoised(patterns: Patterns, count: int | Literal["noise"]) -> Patterns:

@@ -46,6 +46,15 @@ class Binning:
     share: Floats32
     used: NDArray[np.bool_]
 
+    @property
+    def smoothing(self) -> Floats:
+        """(rows, columns): a pixel's variance over that of as many counts not shared; 1 if none."""
+        pixel = np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+        share = self.share.astype(float)
+        total = np.bincount(pixel, share, len(self.start) - 1)
+        squares = np.bincount(pixel, share**2, len(self.start) - 1)
+        return (squares / np.where(total > 0, total, 1.0)).reshape(self.shape)
+
     def apply(
         self,
         frames: NDArray[np.generic],

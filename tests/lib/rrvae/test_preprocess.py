@@ -138,6 +138,32 @@ def test_noise_that_is_not_of_counting(clean):
     assert np.allclose(binned.variance[0] - binned.mean, 4 * 9, rtol=1e-3)  # four pixels read
 
 
+@pytest.mark.parametrize(("stated", "ratio"), [(1.0, 1.0), (0.4, 0.4), (3.0, 3.0)])
+def test_a_wrong_gain_is_told_by_the_noise(stated, ratio):
+    scan = with_dose(simulate_graphene(scan_shape=(20, 20)), 3e4, 0)  # gain 1
+    found = prepare(scan, PreprocessConfig(gain=stated))
+    # electrons = counts / gain vary as counts / gain²
+    assert found.choices["found"]["noise_ratio"] == pytest.approx(1 / ratio, rel=0.06)
+    told = [note for note in found.notes if "times as much as gain" in note]
+    assert len(told) == (ratio != 1)
+
+
+def test_sharing_counts_between_pixels_is_no_wrong_gain():
+    scan = simulate_graphene(camera=Camera((65, 65)), scan_shape=(20, 20))
+    off = PreprocessConfig(centre=(31.6, 32.4), bin_px=1.0)
+    found = prepare(with_dose(scan, 3e4, 0), off)
+    assert found.choices["found"]["noise_ratio"] == pytest.approx(1, abs=0.1)
+    assert found.notes == ()
+
+
+def test_descan_that_is_left_in_is_noted(clean):
+    known = ScanCalibration(
+        "cal", (8, 8), (64, 64), np.eye(2), np.diag([0.1, 0.0]), (31.5, 31.5), 29.9
+    )
+    found = prepare(clean, PreprocessConfig(pseudo_dose=1e6), calibration=known)
+    assert "descan moves the disc by up to 0.60 prepared pixels" in found.notes[0]
+
+
 def test_one_hot_pixel_changes_nothing_else(clean):
     counted = with_dose(clean, 1e5, 0)
     hot = np.array(counted.frames)
