@@ -3,12 +3,11 @@ by itself, for a schedule."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
@@ -16,8 +15,6 @@ from ..lib.rings.config import RingConfig
 from ..lib.rings.drift import DriftLimits
 from ..tasks.rings import calibrate, newest_image
 from ..tasks.rings import check_drift as compare
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def calibrate_rings(
     rings = calibrate(list(images), calibrant, store, name, config, start)
     drift, warnings = compare(rings, store, limits)
     for warning in warnings:
-        _log.warning("%s: %s", name, warning)
+        get_run_logger().warning("%s: %s", name, warning)
     return Calibrated(rings, drift, warnings)
 
 

@@ -86,7 +86,7 @@ def carry_out_each(
 
     with Client(address, set_as_default=False) as client:
         futures = [client.submit(work, *item, pure=False) for item in items]
-        for number, _ in enumerate(as_completed(futures), 1):
+        for number, _ in enumerate(as_completed(futures, loop=client.loop), 1):
             done(number)
         results: list[T] = client.gather(futures)
     return results
