@@ -98,7 +98,7 @@ def overfocus_artefact(
         draft.figures_of_merit = figures_of(result)
         made = draft.publish()
     tell(found_scan.name, "done", 1.0)
-    live.show("done", final=str(made.files / PAGE))
+    live.show("done", final=f"../{made.path.relative_to(kept.root).as_posix()}/files/{PAGE}")
     return made.ref
 
 

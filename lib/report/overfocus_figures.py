@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, Polygon
@@ -157,8 +158,8 @@ def picture(panel: Axes, image: Floats, cmap: str = "gray") -> None:
     low, high = np.percentile(known, (0.5, 99.5)) if known.size else (0.0, 1.0)
     if high <= low:
         low, high = low - 0.5, low + 0.5
-    shown = panel.imshow(image, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
-    shown.cmap.set_bad("#dfe5ea")
+    colours = colormaps[cmap].with_extremes(bad="#dfe5ea")
+    panel.imshow(image, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_color("#c6d0d9")
 

@@ -140,7 +140,9 @@ def simulate_rows(
     scan_px_per_px = abs(to_specimen) * pitch / step
     reach = (disc_radius_px + imperfect.edge_px + np.abs(drift).max() + 2) * scan_px_per_px
     sides = np.array(scan_shape) - 1 + 2 * reach
-    finer = min(FINER / max(scan_px_per_px, 1e-12), LARGEST_MAP / max(sides.max(), 1.0))
+    in_focus = scan_px_per_px == 0  # each frame shows but one point
+    finer = 8.0 if in_focus else FINER / scan_px_per_px
+    finer = min(finer, LARGEST_MAP / max(sides.max(), 1.0))
     size = np.ceil(sides * finer).astype(int) + 4
     feature = max(feature_px * scan_px_per_px * finer, 2.0)
     passes = transmission(specimen, (int(size[0]), int(size[1])), feature, seed)
