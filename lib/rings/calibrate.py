@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 # Measuring and fitting in turn, until the rings are straight under the map they are measured with.
 ROUNDS = 3
 # A term that is fitted "if seen" is kept beyond so many standard deviations.
-SEEN_SIGMA = 5.0
+SEEN_SIGMA = 4.5
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def fit_rings(
     widths = [view.peaks.fwhm_px / 2.355 for view in views]
     for turn in range(ROUNDS):
         points, widths = _measure(views, maps, tangent, strength, widths, in_range)
-        if turn == 1 and config.three_fold == "if seen":
+        if turn >= 1 and config.three_fold == "if seen" and THREE_FOLD[0] not in shared:
             shared = _with_three_fold(points, maps, tangent, shared, config)
         fit = fit_jointly(points, maps, tangent, shared, config.heights_um)
         maps = list(fit.maps)

@@ -174,7 +174,7 @@ def _known(found: RingCalibration, stated: Stated | None) -> list[str]:
 
 
 def _drift(drift_px: float | None, config: RingConfig) -> list[str]:
-    """Against a common centre of rings that have none; `_small_drift` where it does not matter."""
+    """Against one centre for rings that have none; `_small_drift` where it does not matter."""
     if drift_px is None or drift_px <= DRIFT_PER_CENTRE * config.largest_centre_sd_px:
         return []
     return [
