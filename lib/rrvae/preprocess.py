@@ -23,6 +23,8 @@ from .patterns import Floats32, Patterns
 from .preprocess_config import PreprocessConfig
 from .resample import CONSTANT, NEGATIVE, NOT_FINITE, SATURATED, Binning, binning
 
+__all__ = ["PreprocessConfig", "prepare"]
+
 Floats = NDArray[np.float64]
 
 LOOK_FRAMES = 256  # read first, for the disc and pixels that are always saturated
