@@ -161,6 +161,10 @@ class CoordinateModel:
             kl_angle = kl_uniform_angle(q.angle_log_sd)
         return Terms(weight * missed.square().sum(-1), kl_angle, kl_normal(q.mean, q.log_sd))
 
+    def nothing(self, inputs: Tensor) -> Tensor:
+        """(S, n) the loss of inputs (S, n, features) if the mean pattern is all one knows."""
+        return 0.5 * self.scale**2 * inputs.square().sum(-1)
+
     def decode(self, weights: dict[str, Tensor], angle: Tensor, content: Tensor) -> Tensor:
         """(S, n, P) patterns over their noise, of angles (S, n) and latents (S, n, k)."""
         place = self._place(angle)

@@ -51,6 +51,9 @@ class Model(Protocol):
     ) -> Terms:
         """The evidence lower bound; without a generator that of the posterior's mean."""
 
+    def nothing(self, inputs: Tensor) -> Tensor:
+        """(S, n) the loss of inputs (S, n, features) if the mean pattern is all one knows."""
+
     def decode(self, weights: dict[str, Tensor], angle: Tensor, content: Tensor) -> Tensor:
         """(S, n, P) patterns over their noise, of angles (S, n) and latents (S, n, k)."""
 
@@ -63,17 +66,20 @@ class Latents:
     ----------
     angle_rad, angle_sd_rad : (seeds, n), from the row axis to the column axis, within ±π.
     content, content_sd : (seeds, n, k).
+    influence : (seeds, k) mean square of what a standard deviation of each content variable does
+        to a pattern, over the noise and per pixel.
     """
 
     angle_rad: Floats
     angle_sd_rad: Floats
     content: Floats
     content_sd: Floats
+    influence: Floats
 
     @property
     def leading(self) -> NDArray[np.int64]:
-        """(seeds,) the content variable that varies most: no label chooses it."""
-        return np.asarray(self.content.std(axis=1).argmax(axis=-1), np.int64)
+        """(seeds,) the content variable that changes patterns most: no label chooses it."""
+        return np.asarray(self.influence.argmax(axis=1), np.int64)
 
     @property
     def leading_content(self) -> Floats:
@@ -159,7 +165,19 @@ def encode(model: Model, weights: dict[str, Tensor], inputs: Tensor) -> Latents:
     angle, angle_sd, mean, sd = (
         torch.cat(one, dim=1).cpu().numpy().astype(float) for one in zip(*parts, strict=True)
     )
-    return Latents((angle + np.pi) % (2 * np.pi) - np.pi, angle_sd, mean, sd)
+    influence = _influence(model, weights, mean.mean(1), mean.std(1))
+    return Latents((angle + np.pi) % (2 * np.pi) - np.pi, angle_sd, mean, sd, influence)
+
+
+def _influence(model: Model, weights: dict[str, Tensor], mean: Floats, sd: Floats) -> Floats:
+    """(S, k) mean square change of a pattern from a standard deviation below the mean to above."""
+    steps = sd[:, None] * np.eye(sd.shape[1])
+    points = np.concatenate([mean[:, None] + steps, mean[:, None] - steps], axis=1)
+    content = torch.from_numpy(points.astype(np.float32)).to(next(iter(weights.values())).device)
+    with torch.no_grad():
+        shown = model.decode(weights, torch.zeros_like(content[..., 0]), content)
+    above, below = torch.chunk(shown, 2, dim=1)
+    return np.asarray((0.25 * (above - below).square()).mean(-1).cpu().numpy(), float)
 
 
 def train(
