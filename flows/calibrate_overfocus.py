@@ -101,7 +101,8 @@ def one_scan(
         if is_reference(source):
             scan = source
         elif keep:
-            scan = keep_scan(name, source, store, stated, workers)
+            live = (plan or Plan()).config
+            scan = keep_scan(name, source, store, stated, workers, live)
         made = calibrate_scan(scan or source, store, plan, None if scan else stated, workers)
         manifest = ArtefactStore(store).get(made).manifest
         figures: dict[str, Any] = manifest.figures_of_merit

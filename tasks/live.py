@@ -8,15 +8,22 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import FlowRunContext
 
-from .progress import listening
+from .progress import listening, tell
+from .running import flow_run_id
+
+if TYPE_CHECKING:
+    from ..lib.overfocus.config import OverfocusConfig
+    from ..lib.stem4d.scan import Scan4D
 
 FOLDER = ".live"
+OVERFOCUS = "Calibration by an overfocused scan"
+_ANSWERS = (0.125, 0.25, 0.5, 0.75)  # parts of the scan after which it is calibrated
+_SUPERPOSED_BYTES = 2**30  # larger scans are not superposed while they are read
 _PAGE_S = 0.5  # no more often: drawing must not take the time of what is drawn
 _PREFECT_S = 2.0
 _LINES = 30
@@ -44,12 +51,13 @@ class LivePage:
         facts: Mapping[str, object] | None = None,
         images: Mapping[str, Any] | None = None,
         final: str = "",
+        at_once: bool = False,
     ) -> None:
         """Show where things stand, unless that was done a moment ago; from any thread."""
         with self._lock:
-            if not self._lines or self._lines[0] != step:
+            if at_once or final or not step.startswith("row "):
                 self._lines = [step, *self._lines[: _LINES - 1]]
-            if time.monotonic() < self._next and not final:
+            if time.monotonic() < self._next and not (final or at_once):
                 return
             from ..lib.report.live_page import live_page
 
@@ -63,10 +71,66 @@ class LivePage:
             self._next = time.monotonic() + _PAGE_S
 
 
+class LiveReading:
+    """First answers from the rows of an overfocused scan while the others are read.
+
+    Parameters
+    ----------
+    store : root of the artefact store.
+    scan : whose rows come; its frames are not read here.
+    config : of the calibration.
+    """
+
+    def __init__(self, store: Path, scan: Scan4D, config: OverfocusConfig) -> None:
+        import numpy as np
+
+        from ..lib.overfocus.streaming import LiveCalibration
+
+        self._scan, self._calibration = scan, LiveCalibration(scan, config)
+        self._page = LivePage(store, scan.name, OVERFOCUS)
+        self._image = np.full(scan.scan_shape, np.nan)
+        size = np.prod(scan.frames.shape, dtype=float) * scan.frames.dtype.itemsize
+        kept = size <= _SUPERPOSED_BYTES
+        self._held = np.zeros(scan.frames.shape, scan.frames.dtype) if kept else None
+        rows = scan.scan_shape[0]
+        self._marks = {max(3, round(part * rows)) - 1 for part in _ANSWERS}
+
+    def row(self, number: int, frames: Any) -> None:
+        """The next scan row, (scan_column, row, column)."""
+        self._calibration.add_row(number, frames)
+        self._image[number] = frames[:, ::4, ::4].mean(axis=(1, 2))
+        if self._held is not None:
+            self._held[number] = frames
+        rows = self._scan.scan_shape[0]
+        if number in self._marks and number < rows - 1:
+            self._answer(number + 1)
+        else:
+            self._page.show(
+                f"row {number + 1} of {rows} read", images={"brightness of frames": self._image}
+            )
+
+    def _answer(self, rows: int) -> None:
+        from ..lib.overfocus.calibration import CALIBRATED
+        from ..lib.overfocus.model import matrices_of_calibration
+        from ..lib.overfocus.superposition import superpose
+        from ..lib.report.overfocus_page import headline
+
+        found = self._calibration.current()
+        text = f"first {rows} of {self._scan.scan_shape[0]} rows: {headline(found)}"
+        tell(self._scan.name, text, 0.0)
+        images = {"brightness of frames": self._image}
+        if found.verdict == CALIBRATED and self._held is not None:
+            missing = self._scan.missing.copy()
+            missing[rows:] = True
+            arrived = self._scan.with_(frames=self._held, missing=missing)
+            images["superposition so far"] = superpose(arrived, matrices_of_calibration(found))
+        self._page.show(text, {"Verdict so far": found.verdict}, images, at_once=True)
+
+
 @contextmanager
 def prefect_progress(name: str) -> Iterator[None]:
     """A progress artifact of the running flow that follows what is told of `name`."""
-    if FlowRunContext.get() is None:
+    if flow_run_id() is None:
         yield
         return
     key = re.sub(r"[^a-z0-9]+", "-", f"progress-{name}".lower()).strip("-")

@@ -12,7 +12,7 @@ from ..lib.artefacts import ArtefactStore, Draft, Input, Manifest, Recipe
 from ..lib.overfocus.plan import Plan
 from ..lib.stem4d.metadata import ScanMetadata
 from .convert import label
-from .live import LivePage, prefect_progress
+from .live import OVERFOCUS, LivePage, prefect_progress
 from .progress import tell
 from .running import TASK_OPTIONS, flow_run_id
 from .scan import KIND as SCAN
@@ -28,7 +28,6 @@ KIND = "overfocus"
 SCHEMA_VERSION = 1
 PAGE = "report.html"
 YAML = "calibration.yaml"
-_OVER = "Calibration by an overfocused scan"
 _STEPS = 8  # lines that a calibration tells, about
 _SEARCH = 45  # evaluations of a published search, about
 
@@ -86,7 +85,7 @@ def overfocus_artefact(
     )
     if found := kept.find(recipe):
         return found.ref
-    live = LivePage(store, found_scan.name, _OVER)
+    live = LivePage(store, found_scan.name, OVERFOCUS)
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
         result, notes = _calibrated(found_scan.scan, chosen, live)
         write_record(draft.arrays, result)

@@ -8,8 +8,10 @@ from pathlib import Path
 from prefect import task
 
 from ..lib.artefacts import ArtefactStore, Input, Recipe
+from ..lib.overfocus.config import OverfocusConfig
 from ..lib.stem4d.metadata import ScanMetadata
 from .convert import label, place
+from .live import LiveReading, prefect_progress
 from .progress import tell
 from .running import TASK_OPTIONS, flow_run_id
 from .workers import carry_out
@@ -25,6 +27,7 @@ def keep_scan(
     store: Path,
     stated: ScanMetadata | None = None,
     workers: str | None = None,
+    live: OverfocusConfig | None = None,
 ) -> str:
     """Read a scan and keep it as an artefact, in chunks that are read fastest.
 
@@ -35,13 +38,16 @@ def keep_scan(
     store : root of the artefact store.
     stated : what the user states about the scan.
     workers : address of worker processes, or None.
+    live : calibrate an overfocused scan by its first rows while the others are read, for the live
+        page; None: do not.
 
     Returns
     -------
     Reference of the artefact, an older one if the same was kept before.
     """
     tell(name, "digest files")
-    return carry_out(workers, scan_artefact, name, source, store, stated, flow_run_id())
+    with prefect_progress(name):
+        return carry_out(workers, scan_artefact, name, source, store, stated, flow_run_id(), live)
 
 
 def scan_artefact(
@@ -50,6 +56,7 @@ def scan_artefact(
     store: Path,
     stated: ScanMetadata | None = None,
     flow_run: str | None = None,
+    live: OverfocusConfig | None = None,
 ) -> str:
     """What `keep_scan` does, without Prefect."""
     from ..lib.formats.scan4d import read_scan
@@ -77,7 +84,8 @@ def scan_artefact(
     if found:
         return found.ref
     with kept.draft(recipe(given), flow_run_id=flow_run) as draft:
-        write_scan(draft.arrays, scan.with_(name=given), partial(_tell, name))
+        watch = LiveReading(store, scan.with_(name=given), live).row if live else None
+        write_scan(draft.arrays, scan.with_(name=given), partial(_tell, name), watch)
         draft.notes += scan.notes
         draft.figures_of_merit = {
             "scan_shape": list(scan.scan_shape),

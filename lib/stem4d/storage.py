@@ -21,9 +21,12 @@ CHUNK_BYTES = 8 * 2**20  # measured: below 4 MB bookkeeping tells, above 8 MB th
 _ARRAYS = ("frames", "mask", "missing")
 
 Tell = Callable[[str, float], None]
+Watch = Callable[[int, NDArray[Any]], None]
 
 
-def write_scan(group: zarr.Group, scan: Scan4D, tell: Tell | None = None) -> None:
+def write_scan(
+    group: zarr.Group, scan: Scan4D, tell: Tell | None = None, watch: Watch | None = None
+) -> None:
     """Write a scan into an empty group, a chunk of scan rows in memory at a time.
 
     Arrays ``frames`` (scan_row, scan_column, row, column), ``mask`` (row, column), ``missing``
@@ -34,6 +37,8 @@ def write_scan(group: zarr.Group, scan: Scan4D, tell: Tell | None = None) -> Non
     group : where to.
     scan : its frames may be of any size, in memory or not.
     tell : called with what is done and its fraction.
+    watch : called with the number of each scan row and its frames, (scan_column, row, column), in
+        order, as they are read.
     """
     array = create_frames(group, scan.scan_shape, scan.shape, scan.frames.dtype)
     source = Sliced(scan.frames)
@@ -42,7 +47,10 @@ def write_scan(group: zarr.Group, scan: Scan4D, tell: Tell | None = None) -> Non
     def each() -> Iterable[NDArray[Any]]:
         for run in source.runs(0, rows):
             block = source.frames(run, source.buffer())
-            yield from block.reshape(-1, *array.shape[1:])
+            for number, row in enumerate(block.reshape(-1, *array.shape[1:])):
+                if watch:
+                    watch(run.first // columns + number, row)
+                yield row
             if tell:
                 tell("store", (run.first + run.count) / (rows * columns))
 
