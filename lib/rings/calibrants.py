@@ -169,7 +169,7 @@ def calibrant_from_cif(path: str | Path, d_min_A: float = D_MIN_A) -> Calibrant:
     if not where.is_file():
         raise UserError(where, "no such file", "a CIF", "check the path")
     try:
-        from pymatgen.core import Structure
+        from pymatgen.core.structure import Structure
     except ImportError as error:
         raise UserError(
             where, "no pymatgen to read it with", "ewaldflow[cif]", "install ewaldflow[cif]"
@@ -183,12 +183,17 @@ def calibrant_from_cif(path: str | Path, d_min_A: float = D_MIN_A) -> Calibrant:
         ) from error  # fmt: skip
     cell = cell_from_real_basis(np.asarray(structure.lattice.matrix).T)
     atoms = [
-        (_element(kind), tuple(float(v) for v in site.frac_coords), float(amount))
+        (_element(kind), _three(site.frac_coords), float(amount))
         for site in structure
         for kind, amount in site.species.items()
     ]
     name = structure.composition.reduced_formula
     return calibrant_from_atoms(name, cell, atoms, d_min_A=d_min_A, source=f"{where.name}")
+
+
+def _three(position: NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = (float(v) for v in position)
+    return x, y, z
 
 
 def _element(kind: object) -> str:

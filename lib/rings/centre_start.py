@@ -8,6 +8,7 @@ varied until the profile along the radius is sharpest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numba
@@ -102,7 +103,15 @@ def _top(line: Floats, i: int) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def _sector_sums(image, good, row_0, column_0, n_sectors, n_radii, step):
+def _sector_sums(
+    image: NDArray[np.float32],
+    good: Mask,
+    row_0: float,
+    column_0: float,
+    n_sectors: int,
+    n_radii: int,
+    step: float,
+) -> tuple[Floats, Floats]:
     """Sums and numbers of pixels for each sector and radius."""
     total = np.zeros((n_sectors, n_radii))
     number = np.zeros((n_sectors, n_radii))
@@ -124,7 +133,16 @@ def _sector_sums(image, good, row_0, column_0, n_sectors, n_radii, step):
 
 
 @numba.njit(cache=True, nogil=True)
-def _straightened(polar, weight, cosine, sine, cosine2, sine2, p, step):
+def _straightened(
+    polar: Floats,
+    weight: Floats,
+    cosine: Floats,
+    sine: Floats,
+    cosine2: Floats,
+    sine2: Floats,
+    p: Floats,
+    step: float,
+) -> tuple[Floats, Floats, Floats]:
     """Mean over sectors at every ideal radius, its weight and the sum of squares.
 
     An ideal radius r is seen at r (1 + a cos 2f + b sin 2f) + dx cos f + dy sin f.
@@ -199,14 +217,14 @@ def find_round_start(image: NDArray[np.float32], good: Mask) -> RoundStart:
         centre,
         correlation,
         (float(stretch[0]), float(stretch[1])),
-        np.arange(n) * STEP_PX,
+        np.arange(n, dtype=float) * STEP_PX,
         np.where(few, np.nan, mean),
         np.where(few, np.nan, spread / np.sqrt(np.maximum(seen - 1, 1))),
         seen / SECTORS,
     )
 
 
-def _coarse(dullness, p: Floats) -> Floats:  # type: ignore[no-untyped-def]
+def _coarse(dullness: Callable[[Floats], float], p: Floats) -> Floats:
     """The best ellipse on a grid."""
     best, value = p, dullness(p)
     for a in np.arange(-4, 5) * 0.014:

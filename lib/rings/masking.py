@@ -131,7 +131,7 @@ def _noise_per_count(image: NDArray[np.float32], good: Mask) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def _sick(image, good, gain):
+def _sick(image: NDArray[np.float32], good: Mask, gain: float) -> Mask:
     """Pixels far above all of their neighbours but one, or far below."""
     rows, columns = image.shape
     sick = np.zeros((rows, columns), np.bool_)
@@ -141,14 +141,13 @@ def _sick(image, good, gain):
                 continue
             highest = second = -np.inf
             lowest = last = np.inf
-            n, total = 0, 0.0
+            n = 0
             for k in range(max(i - 1, 0), min(i + 2, rows)):
                 for m in range(max(j - 1, 0), min(j + 2, columns)):
                     if (k == i and m == j) or not good[k, m]:
                         continue
                     v = image[k, m]
                     n += 1
-                    total += v
                     if v > highest:
                         second, highest = highest, v
                     elif v > second:

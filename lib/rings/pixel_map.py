@@ -134,7 +134,7 @@ def ring_curve(calibration: RingCalibration, d_A: float, n: int = 360) -> tuple[
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _ideal(row, column, p):
+def _ideal(row: float, column: float, p: Floats) -> tuple[float, float]:
     """(rows, columns) on the plane normal to the beam, px, of one pixel position."""
     y0, x0 = row - p[0], column - p[1]
     x, y = p[2] * x0 + p[3] * y0, p[3] * x0 + p[4] * y0
@@ -156,7 +156,7 @@ def _ideal(row, column, p):
 
 
 @numba.njit(cache=True, nogil=True)
-def _ideal_of(row, column, p):
+def _ideal_of(row: Floats, column: Floats, p: Floats) -> tuple[Floats, Floats]:
     rho, azimuth = np.empty(len(row)), np.empty(len(row))
     for i in range(len(row)):
         y, x = _ideal(row[i], column[i], p)
@@ -166,7 +166,15 @@ def _ideal_of(row, column, p):
 
 
 @numba.njit(cache=True, nogil=True)
-def ideal_profiles(image, good, p, n_sectors, n_bins, bin_px, wanted):
+def ideal_profiles(
+    image: NDArray[np.float32],
+    good: NDArray[np.bool_],
+    p: Floats,
+    n_sectors: int,
+    n_bins: int,
+    bin_px: float,
+    wanted: NDArray[np.bool_],
+) -> tuple[Floats, Floats, Floats]:
     """Profiles along the ideal radius, sector by sector, straight from the pixels.
 
     Returns (n_sectors, n_bins) each: sum of counts, number of pixels, sum of radii in px. Sectors

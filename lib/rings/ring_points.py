@@ -120,7 +120,7 @@ def measure_rings(
     bin_px = min(0.5, width_px / 3)
     n_bins = int(corners.max() / bin_px) + 2
     reach = REACH * 1.3 * width_px
-    middle = (np.arange(n_bins) + 0.5) * bin_px
+    middle = (np.arange(n_bins, dtype=np.float64) + 0.5) * bin_px
     wanted = np.zeros(n_bins, bool)
     for k in inside:
         wanted |= np.abs(middle - rho[k]) < reach
@@ -152,8 +152,12 @@ def measure_rings(
             parts.append(
                 _points(one, [a[:, window] for a in sums], variance, rho[k], rho[beside], map_)
             )
-    empty = RingPoints(*[np.zeros(0, int)] * 2, *[np.zeros(0)] * 5, np.zeros(0, bool))
-    return Measured(joined([empty, *parts]), tuple(seen))
+    return Measured(joined([_empty(), *parts]), tuple(seen))
+
+
+def _empty() -> RingPoints:
+    n, x = np.zeros(0, np.int64), np.zeros(0)
+    return RingPoints(n, n, x, x, x, x, x, np.zeros(0, bool))
 
 
 def joined(parts: list[RingPoints]) -> RingPoints:

@@ -197,9 +197,26 @@ def _shadow(c: RingConditions, centre: Floats) -> NDArray[np.float64]:
 
 @numba.njit(cache=True, nogil=True)
 def _render(
-    rows, columns, parts, row_0, column_0, pixel_mm, distance_mm, ratio, azimuth, three_fold,
-    radial, plane, radius, height, brightness, width, diffuse, beam, beam_px,
-):  # fmt: skip
+    rows: int,
+    columns: int,
+    parts: int,
+    row_0: float,
+    column_0: float,
+    pixel_mm: float,
+    distance_mm: float,
+    ratio: float,
+    azimuth: float,
+    three_fold: Floats,
+    radial: float,
+    plane: Floats,
+    radius: Floats,
+    height: Floats,
+    brightness: NDArray[np.float32],
+    width: float,
+    diffuse: float,
+    beam: float,
+    beam_px: float,
+) -> Floats:
     """Expected counts (rows, columns) without stop, noise and point spread."""
     image = np.zeros((rows, columns))
     root = math.sqrt(ratio)
