@@ -141,12 +141,11 @@ def _config(
     camera_length: float | None,
     **more: Any,
 ) -> RingConfig:
-    from ..lib.optics import electron_wavelength_A
     from ..lib.rings.config import RingConfig
 
     return options.chosen(
         RingConfig, path,
-        wavelength_A=None if voltage is None else electron_wavelength_A(voltage),
+        wavelength_A=options.stated_overrides(voltage_kV=voltage).exact_wavelength_A,
         pixel_size_mm=pixel_size, camera_length_mm=camera_length, **more,
     )  # fmt: skip
 
