@@ -132,8 +132,8 @@ def _look(scan: Scan4D) -> Floats32:
     for row in rows[np.linspace(0, len(rows) - 1, min(16, len(rows))).astype(int)]:
         columns = np.flatnonzero(~scan.missing[row])
         columns = columns[np.linspace(0, len(columns) - 1, min(per_row, len(columns))).astype(int)]
-        picked += [np.asarray(scan.frames[int(row), int(c)], np.float32) for c in columns]
-    return np.stack(picked)
+        picked.append(np.asarray(scan.frames[row : row + 1])[0][columns].astype(np.float32))
+    return np.concatenate(picked)
 
 
 def _raw_mask(scan: Scan4D, look: Floats32) -> tuple[NDArray[np.bool_], int]:

@@ -225,12 +225,12 @@ def _moments(scan: Scan4D, used: NDArray[np.bool_], threads: int) -> Floats:
     rows = np.ascontiguousarray(functions.T, kind)
     out = np.full((scan.scan_shape[0] * scan.scan_shape[1], 5), np.nan)
     unused = np.flatnonzero(~used)
-    offset = scan.pedestal * functions.sum(1)
 
     def work(first: int, frames: NDArray[Any]) -> None:
         flat: NDArray[Any] = frames.reshape(len(frames), -1).astype(kind)
+        flat -= kind(scan.pedestal)
         flat[:, unused] = 0  # masked pixels may hold anything, NaN too
-        out[first : first + len(frames)] = flat @ rows - offset
+        out[first : first + len(frames)] = flat @ rows
 
     for_each_rows(scan, work, threads=threads)
     out[scan.missing.ravel()] = np.nan
