@@ -1,4 +1,4 @@
-"""ewaldflow calibrate-overfocus."""
+"""ewaldflow calibrate-overfocus and check-overfocus."""
 
 from __future__ import annotations
 
@@ -149,6 +149,61 @@ def calibrate_overfocus(
         n_workers = min(workers, len(scans), os.cpu_count() or 1)
         done = flow(scans, store, plan, stated, keep, n_workers)
     return _conclude(done, store)
+
+
+def check_overfocus(
+    calibration: Annotated[
+        str,
+        typer.Argument(metavar="CALIBRATION", help="`overfocus` artefact, or calibration.yaml."),
+    ],
+    scan: Annotated[
+        str, typer.Argument(metavar="SCAN", help="File, zarr folder, or `scan` artefact.")
+    ],
+    store: Store = STORE,
+    scan_shape: ScanShape = None,
+    saturation: Saturation = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="All choices, as YAML.", rich_help_panel=_HOW),
+    ] = None,
+) -> int:
+    """Tell whether an old calibration still holds, by a new overfocused scan.
+
+    The new scan is calibrated by itself and compared. Exit code 0 if the old one holds, 1 if it
+    does not or the scan does not tell.
+
+    **Example**
+
+    - `ewaldflow check-overfocus overfocus/gold@v0001 today.mib --scan-shape 64 64`
+    """
+    from ..lib.overfocus.config import OverfocusConfig
+
+    stated = _stated(scan_shape, None, None, None, None, saturation)
+    chosen = options.chosen(OverfocusConfig, config)
+    prepare(store)
+    with scan_progress(1):
+        from ..flows.check_overfocus import check_overfocus as flow
+
+        ref = flow(calibration, scan, store, chosen, stated)
+    from ..lib.artefacts import ArtefactStore
+    from ..tasks.overfocus import PAGE
+
+    kept = ArtefactStore(store)
+    manifest = kept.get(ref).manifest
+    figures: dict[str, Any] = manifest.figures_of_merit
+    row = [
+        figures["verdict"],
+        _value(figures, "rotation_deg", "{:+.3f}"),
+        _value(figures, "scale_percent", "{:+.3f}"),
+        _value(figures, "descan_px", "{:.4f}"),
+        shown(kept.folder(ref) / "files" / PAGE),
+    ]
+    headings = ["calibration", "rotation / °", "scale / %", "descan / px", "report"]
+    console().print(table(headings, [row], right=(1, 2, 3)))
+    if figures["verdict"] == "holds":
+        return 0
+    console().print(f"\n{' '.join(manifest.notes)}", soft_wrap=True)
+    return 1
 
 
 def _stated(

@@ -55,7 +55,7 @@ def calibrate_scan(
     Reference of the artefact, an older one if the same was made before. Its files are report.html,
     calibration.yaml, superposition.tif and a snippet for each program.
     """
-    with prefect_progress(_name_in(scan)):
+    with prefect_progress(name_in(scan)):
         return carry_out(workers, overfocus_artefact, scan, store, plan, stated, flow_run_id())
 
 
@@ -112,7 +112,7 @@ class OpenScan:
     manifests: tuple[Manifest, ...] = ()
 
 
-def _name_in(source: str) -> str:
+def name_in(source: str) -> str:
     """What progress on a scan is told under: the name of its artefact, or the file's."""
     return source.split("/")[1].split("@")[0] if is_reference(source) else label(Path(source).stem)
 

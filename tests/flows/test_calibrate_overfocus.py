@@ -95,6 +95,33 @@ def test_from_files_to_reports(tmp_path: Path, capsys: Capture) -> None:
 
 
 @pytest.mark.usefixtures("prefect")
+def test_an_old_calibration_on_new_scans(tmp_path: Path, capsys: Capture) -> None:
+    good = _kept(_scan(), tmp_path, "gold")
+    turned = _kept(_scan(TRUTH.with_(scan_rotation_deg=-58.0)), tmp_path, "turned")
+    dark = _kept(_scan(specimen="vacuum"), tmp_path, "dark")
+    store = ArtefactStore(tmp_path / "runs")
+    at = ["--store", str(store.root)]
+    assert main(["calibrate-overfocus", good, *at]) == 0
+    yaml_file = store.get("overfocus/gold").files / "calibration.yaml"
+    capsys.readouterr()
+
+    assert main(["check-overfocus", "overfocus/gold", good, *at]) == 0
+    assert "holds" in capsys.readouterr().out
+    assert main(["check-overfocus", str(yaml_file), turned, *at]) == 1
+    shown = capsys.readouterr().out
+    assert "does not hold" in shown
+    assert "rotated by" in shown
+    figures = store.list("overfocus-check")[-1].manifest.figures_of_merit
+    assert figures["rotation_deg"] == pytest.approx(3.0, abs=0.3)
+    assert main(["check-overfocus", "overfocus/gold", dark, *at]) == 1
+    assert "cannot tell" in capsys.readouterr().out
+    for wrong in ("overfocus/lead", str(tmp_path / "none.yaml")):
+        assert main(["check-overfocus", wrong, good, *at]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert sum(line.startswith("ewaldflow: ") for line in lines) == 1
+
+
+@pytest.mark.usefixtures("prefect")
 def test_scans_that_do_not_tell_are_not_calibrated(tmp_path: Path, capsys: Capture) -> None:
     cases = {
         "in_focus": _scan(TRUTH.with_(overfocus_m=0.0)),
