@@ -3,7 +3,9 @@
 *Search*, as PETS does it (Palatinus; thesis, section 2.2.3.1.2): for each trial direction of the
 axis in the detector's plane the spots are rotated back, the lattice is fitted to them anew, and the
 spots that then fall where the lattice predicts them are counted, each by
-``exp(-(d / t)^2 / 2)`` of its distance d on the detector. Finer grids follow about the best.
+``exp(-(d / t)^2 / 2)`` of its distance d in reciprocal space, in pixels. (On the detector alone
+a wrong axis hardly shows: what it does to the excitation the lattice would take up.) Finer
+grids follow about the best.
 
 *Refinement*: the engine's least squares (`lib.reduction.refinement`) on positions and excitation
 errors, with azimuth and elevation of the axis free beside orientation, cell, beam centre and
@@ -306,9 +308,7 @@ def _matched(model: Model, spots: Centroids, tolerance_px: float) -> tuple[float
         off = np.linalg.norm(points - hkl @ basis, axis=1)
         weight = 1 / (1 + (off / max(1.5 * np.median(off), 1e-9)) ** 2)
     orientation: NDArray[np.float64] = basis.T
-    predicted = rotated(hkl @ basis, model.geometry.axis, angle)
-    place = model.geometry.to_pixel(predicted, model.centre_px(spots.frame))
-    distance2 = (place[:, 0] - spots.row) ** 2 + (place[:, 1] - spots.column) ** 2
+    distance2 = (off / model.geometry.per_A_per_px) ** 2
     return float(np.mean(np.exp(-distance2 / (2 * tolerance_px**2)))), orientation
 
 

@@ -51,7 +51,7 @@ def axis_page(
                 "Elevation": f"{with_esd(calibration.elevation_deg, calibration.elevation_sd_deg)}"
                 "°",
                 "Series": n,
-                "Scatter among them": f"{rounded(calibration.scatter_deg, 3)}°",
+                "Scatter among them": f"{calibration.scatter_deg:.3f}°" if n > 1 else "one series",
             }),
             html.contents({anchor: heading for anchor, (heading, _) in told.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in told.items()),
@@ -68,11 +68,16 @@ def _search(calibration: AxisCalibration) -> Safe:
         colour = LATTICE_COLOURS[k % len(LATTICE_COLOURS)]
         for panel, grids in ((wide, one.grids[:1]), (near, one.grids[1:])):
             for grid, style in zip(grids, ("-o", "-"), strict=False):
-                panel.plot(grid.azimuth_deg, grid.matched, style, ms=3, lw=1.1, color=colour)
+                # grids have tolerances of their own, and so levels
+                level = 1.0 if panel is wide else float(grid.matched.max())
+                panel.plot(
+                    grid.azimuth_deg, grid.matched / level, style, ms=3, lw=1.1, color=colour
+                )
         near.axvline(one.azimuth_deg, color=colour, lw=0.9, ls="--")
     wide.set(xlabel="azimuth of the axis / °", ylabel="spots matched", ylim=(0, 1.02),
              title="first grid")  # fmt: skip
-    near.set(xlabel="azimuth of the axis / °", title="finer grids; dashed: refined")
+    near.set(xlabel="azimuth of the axis / °", ylabel="over the best of its grid",
+             title="finer grids; dashed: refined")  # fmt: skip
     for panel in (wide, near):
         panel.title.set_fontsize(10)
         tidy(panel)
