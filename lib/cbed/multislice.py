@@ -22,6 +22,7 @@ from .supercell import shaken_positions
 
 ZNS_A = 5.409
 ZNS_THICKNESS_A = 76.0
+ZNS_SLICE_A = ZNS_A / math.sqrt(8)
 BLOCK = 16  # patterns at a time
 
 
@@ -69,11 +70,13 @@ def graphene_atoms(times: tuple[int, int] = (11, 19)) -> Atoms:
 def zns_atoms(thickness_A: float = ZNS_THICKNESS_A, times: tuple[int, int] = (8, 12)) -> Atoms:
     """Zinc sulphide along [011]: rows along [100], columns along [01-1].
 
-    Cells of 5.409 x 3.825 Å, 3.825 Å thick, as many as come nearest to the thickness; a zinc atom
-    in the origin and its sulphur 1.352 Å further along the rows, the dumbbell.
+    Cells of 5.409 x 3.825 Å, 3.825 Å thick, as many as come nearest to the thickness; a column of
+    zinc in the origin and its sulphur 1.352 Å further along the rows, the dumbbell. Slices of
+    1.9125 Å (`ZNS_SLICE_A`) hold a layer each.
     """
     cell = (ZNS_A, ZNS_A / math.sqrt(2), ZNS_A / math.sqrt(2))
-    fractions = np.array([[0, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 4, 0, 1 / 2], [3 / 4, 1 / 2, 0]])
+    low, high = 1 / 4, 3 / 4  # in the middle of slices of half a cell
+    fractions = np.array([[0, 0, low], [1 / 2, 1 / 2, high], [1 / 4, 0, high], [3 / 4, 1 / 2, low]])
     layers = max(1, round(thickness_A / cell[2]))
     return repeated(cell, ("Zn", "Zn", "S", "S"), fractions, (*times, layers))
 

@@ -84,3 +84,27 @@ def test_impossible_requests():
         simulate_multislice(graphene_atoms(), grid=128, shape=(32, 32))
     with pytest.raises(UserError, match="source_fwhm_A"):
         simulate_multislice(graphene_atoms(), Probe(source_fwhm_A=1.0))
+
+
+def test_frozen_phonons_repeat_with_their_seeds():
+    atoms = graphene_atoms((5, 9))
+    kw = {"grid": 160, "shape": (24, 24), "scan_shape": (2, 2), "scan_step_A": (0.8, 0.6)}
+    still = simulate_multislice(atoms, **kw).frames
+    warm = simulate_multislice(atoms, msd_A2=0.01, phonon_seeds=(1, 2), **kw).frames
+    assert np.array_equal(
+        warm, simulate_multislice(atoms, msd_A2=0.01, phonon_seeds=(1, 2), **kw).frames
+    )
+    assert 0.005 < np.abs(warm - still).sum() / still.sum() < 0.3
+    unmoved = simulate_multislice(atoms, msd_A2=0.0, phonon_seeds=(1, 2), **kw).frames
+    assert np.allclose(unmoved, still, atol=1e-7)
+
+
+def test_a_spread_of_focus_is_a_mean_over_defocus():
+    atoms = graphene_atoms((5, 9))
+    kw = {"grid": 160, "shape": (24, 24), "scan_shape": (1, 1), "start_A": (0.5, 0.3)}
+    probe = Probe(focus_spread_fwhm_A=50)
+    mean = sum(
+        w * simulate_multislice(atoms, Probe(defocus_A=float(v)), **kw).frames
+        for v, w in zip(*probe.defoci(), strict=True)
+    )
+    assert np.allclose(simulate_multislice(atoms, probe, **kw).frames, mean, atol=1e-7)
