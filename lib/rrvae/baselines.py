@@ -6,13 +6,14 @@ agreement with the centre of mass tells that a network works, not that it is nee
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .denoise import components
-from .patterns import Patterns
+from .patterns import Floats32, Patterns
 
 Floats = NDArray[np.float64]
 
@@ -96,7 +97,9 @@ def first_harmonic(patterns: Patterns, ring_px: float = 1.0) -> Baseline:
     )
 
 
-def _whitened(patterns: Patterns, pixels: NDArray[np.int64], sigma: NDArray[np.float32]):  # type: ignore[no-untyped-def]
+def _whitened(
+    patterns: Patterns, pixels: NDArray[np.int64], sigma: Floats32
+) -> Iterator[tuple[int, Floats32]]:
     flat = patterns.data.reshape(len(patterns), -1)
     for first in range(0, len(flat), BLOCK):
         yield first, flat[first : first + BLOCK, pixels] / sigma
