@@ -80,13 +80,14 @@ def centre_of_mass(
     centre_px: tuple[float, float] | None = None,
     radius_px: float | None = None,
     gain: float | None = None,
+    excess_noise: float = 1.0,
     read_noise_e: float = 0.0,
     threads: int = 1,
 ) -> CentreOfMass:
     """Centres of mass of a scan, read once.
 
     With counts I over the pedestal, N = sum I and c = sum I x / N, the error is
-    ``var c = sum (x - c)² var I / N²``, ``var I = gain I + (gain read_noise_e)²``.
+    ``var c = sum (x - c)² var I / N²``, ``var I = excess_noise gain I + (gain read_noise_e)²``.
 
     Parameters
     ----------
@@ -94,8 +95,10 @@ def centre_of_mass(
         asked for: its centre plus descan.
     reference : the undeflected beam: the mean over the scan; a plane over it, which takes out
         descan; or the calibration's.
-    centre_px, radius_px : only pixels within the radius of the centre; None: all.
+    centre_px, radius_px : only pixels within the radius of the centre (None: the middle); all if
+        there is no radius.
     gain : counts per electron; None: the scan's.
+    excess_noise : variance per electron, 1 for counting cameras.
     read_noise_e : r.m.s. electrons per pixel.
 
     Raises
@@ -110,8 +113,15 @@ def centre_of_mass(
         )
     gain = scan.gain if gain is None else gain
     notes: list[str] = []
-    used = _used(scan, centre_px, radius_px)
-    moments = _moments(scan, used, threads)
+    used = ~scan.mask & _within(scan, centre_px, radius_px)
+    if not used.any():
+        raise UserError(f"{scan.name}, mask", "every pixel masked", "some left", "check the mask")
+    masked = int((scan.mask & _within(scan, centre_px, radius_px)).sum())
+    if masked:
+        notes.append(f"{masked} masked pixels are left out; where the disc covers them it matters")
+    moments, saturated = _moments(scan, used, threads)
+    if saturated:
+        notes.append(f"{saturated} patterns hold saturated pixels, whose counts are too low")
     total = moments[..., 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         centre = moments[..., 1:3] / total[..., None]
@@ -135,7 +145,7 @@ def centre_of_mass(
             c = coordinate[used]  # sum of (c - m)² without one array per pattern
             m = centre[..., axis]
             reading[..., axis] = (c**2).sum() - 2 * m * c.sum() + len(c) * m**2
-        variance = gain * spread / total[..., None]
+        variance = excess_noise * gain * spread / total[..., None]
         variance += (gain * read_noise_e) ** 2 * reading / total[..., None] ** 2
         sigma = np.sqrt(np.maximum(variance, 0))
     origin = _reference(scan, centre, reference, calibration)
@@ -202,21 +212,21 @@ def _check(scan: Scan4D, calibration: ScanCalibration) -> None:
         )
 
 
-def _used(
+def _within(
     scan: Scan4D, centre_px: tuple[float, float] | None, radius_px: float | None
 ) -> NDArray[np.bool_]:
-    used = ~scan.mask
-    if radius_px is not None:
-        row, column = centre_px or ((scan.shape[0] - 1) / 2, (scan.shape[1] - 1) / 2)
-        y, x = np.arange(scan.shape[0])[:, None] - row, np.arange(scan.shape[1]) - column
-        used &= y**2 + x**2 <= radius_px**2
-    if not used.any():
-        raise UserError(f"{scan.name}, mask", "every pixel masked", "some left", "check the mask")
-    return used
+    if radius_px is None:
+        return np.ones(scan.shape, bool)
+    row, column = centre_px or ((scan.shape[0] - 1) / 2, (scan.shape[1] - 1) / 2)
+    y, x = np.arange(scan.shape[0])[:, None] - row, np.arange(scan.shape[1]) - column
+    return np.asarray(y**2 + x**2 <= radius_px**2)
 
 
-def _moments(scan: Scan4D, used: NDArray[np.bool_], threads: int) -> Floats:
-    """(scan row, scan column, 5): sums of 1, y, x, y², x² times counts, from the middle."""
+def _moments(scan: Scan4D, used: NDArray[np.bool_], threads: int) -> tuple[Floats, int]:
+    """(scan row, scan column, 5): sums of 1, y, x, y², x² times counts, from the middle.
+
+    And how many patterns hold saturated pixels.
+    """
     y = np.arange(scan.shape[0])[:, None] - (scan.shape[0] - 1) / 2
     x = np.arange(scan.shape[1]) - (scan.shape[1] - 1) / 2
     functions: Floats = np.stack([f * used for f in (1.0, y, x, y**2, x**2)]).reshape(5, -1)
@@ -224,17 +234,21 @@ def _moments(scan: Scan4D, used: NDArray[np.bool_], threads: int) -> Floats:
     kind = np.float32 if narrow else np.float64
     rows = np.ascontiguousarray(functions.T, kind)
     out = np.full((scan.scan_shape[0] * scan.scan_shape[1], 5), np.nan)
+    saturated = np.zeros(len(out), bool)
     unused = np.flatnonzero(~used)
 
     def work(first: int, frames: NDArray[Any]) -> None:
         flat: NDArray[Any] = frames.reshape(len(frames), -1).astype(kind)
+        if scan.saturation is not None:
+            part = slice(first, first + len(frames))
+            saturated[part] = ((flat >= scan.saturation) & used.ravel()).any(1)
         flat -= kind(scan.pedestal)
         flat[:, unused] = 0  # masked pixels may hold anything, NaN too
         out[first : first + len(frames)] = flat @ rows
 
     for_each_rows(scan, work, threads=threads)
     out[scan.missing.ravel()] = np.nan
-    return out.reshape(*scan.scan_shape, 5)
+    return out.reshape(*scan.scan_shape, 5), int((saturated & ~scan.missing.ravel()).sum())
 
 
 def _reference(

@@ -201,6 +201,25 @@ def test_masked_pixels_and_a_radius_leave_pixels_out():
     assert np.allclose(one.shift_px, centre_of_mass(scan_of(far, mask=mask), **near).shift_px)
 
 
+def test_saturated_and_masked_pixels_are_noted():
+    frames = np.random.default_rng(0).poisson(10, (2, 2, 8, 8))
+    frames[0, 1, 3, 3] = 99
+    mask = np.zeros((8, 8), bool)
+    mask[:2] = True
+    found = centre_of_mass(scan_of(frames, mask=mask, saturation=99.0))
+    assert "16 masked pixels" in found.notes[0]
+    assert "1 patterns hold saturated pixels" in found.notes[1]
+    mask[3, 3] = True
+    assert not any("saturated" in n for n in centre_of_mass(scan_of(frames, mask=mask)).notes)
+
+
+def test_excess_noise_widens_errors():
+    frames = np.random.default_rng(0).poisson(10, (2, 2, 8, 8))
+    plain = centre_of_mass(scan_of(frames, gain=1.0)).sigma_px
+    excess = centre_of_mass(scan_of(frames, gain=1.0), excess_noise=4.0).sigma_px
+    assert np.allclose(excess, 2 * plain)
+
+
 def test_wrong_calibrations_and_empty_scans():
     scan = simulate_graphene(scan_shape=(2, 2))
     with pytest.raises(UserError, match=r"frames of \(32, 32\), expected frames of \(64, 64\)"):
