@@ -161,6 +161,10 @@ class CoordinateModel:
             kl_angle = kl_uniform_angle(q.angle_log_sd)
         return Terms(weight * missed.square().sum(-1), kl_angle, kl_normal(q.mean, q.log_sd))
 
+    def whitened(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, P) patterns (n, rows, columns) over their noise, at the pixels used."""
+        return data.reshape(len(data), -1)[:, self.pixels] / self.sigma
+
     def nothing(self, inputs: Tensor) -> Tensor:
         """(S, n) the loss of inputs (S, n, features) if the mean pattern is all one knows."""
         return 0.5 * self.scale**2 * inputs.square().sum(-1)

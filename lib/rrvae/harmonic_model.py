@@ -91,6 +91,21 @@ class HarmonicModel:
         return cls(basis, config.latents, config.hidden, scale, _linear(seen, config.latents, fixed))
 
     @property
+    def pixels(self) -> NDArray[np.int64]:
+        """(P,) the pixels used, in a flattened pattern."""
+        return self.basis.pixels
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of a pattern."""
+        return self.basis.shape
+
+    @property
+    def centre_px(self) -> tuple[float, float]:
+        """(row, column) about which patterns are turned."""
+        return self.basis.centre_px
+
+    @property
     def turning(self) -> int:
         """How many components turn, those of order > 0; they come after the others."""
         return int((self.basis.order > 0).sum())
@@ -217,6 +232,10 @@ class HarmonicModel:
         along, across = xr * gr + xi * gi, xr * gi - xi * gr
         overlap = (kept * (along * torch.cos(turned) + across * torch.sin(turned))).sum(-1)
         return overlap + (x0 * g0).sum(-1)
+
+    def whitened(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, P) patterns (n, rows, columns) over their noise, at the pixels used."""
+        return self.basis.whitened(data)
 
     def nothing(self, inputs: Tensor) -> Tensor:
         """(S, n) the loss of inputs (S, n, features) if the mean pattern is all one knows."""

@@ -76,6 +76,17 @@ class Latents:
     content_sd: Floats
     influence: Floats
 
+    def part(self, seed: int, which: slice) -> Latents:
+        """Some of the patterns, of one seed."""
+        one = slice(seed, seed + 1)
+        return Latents(
+            self.angle_rad[one, which],
+            self.angle_sd_rad[one, which],
+            self.content[one, which],
+            self.content_sd[one, which],
+            self.influence[one],
+        )
+
     @property
     def leading(self) -> NDArray[np.int64]:
         """(seeds,) the content variable that changes patterns most: no label chooses it."""
