@@ -24,7 +24,7 @@ def _halves_apart(fit: Fit) -> float:
     region = bootstrap.regions(state.scan, 4)
     for half in (0, 1):
         part = state.some((region // 4 + region) % 2 == half)
-        step = compared(part, fit.movement, 1 if fit.step.shifts.finer == 1 else 2)
+        step = compared(part, fit.movement, 1)
         found.append(newton_step(part, step, information_of_movement(part, step))[:, :2])
     return float(np.linalg.norm(found[0] - found[1]) / np.linalg.norm(fit.movement[:, :2]))
 
@@ -57,9 +57,10 @@ def described(binned: BinnedScan, fit: Fit, config: OverfocusConfig) -> ScanCali
     evidence = Evidence(
         travel_px=float(np.amin(np.hypot(*movement) * extent)),
         walk=float(np.linalg.norm(movement / b - fit.start.movements[0]) * b
-                   / max(np.linalg.norm(movement), 1e-9)),
+                   / max(float(np.linalg.norm(movement)), 1e-9)),
         halves_snr=fit.start.halves_snr, disagreement=apart,
         saturated=binned.saturated, binning=b, descan_known=fit.descan is not None,
+        sectors_apart=fit.sectors_apart * b / size,
     )  # fmt: skip
     verdict, reasons = judge(quality, evidence, config)
     here = (np.array(fit.disc.centre) + state.corner) * b + binned.origin_px

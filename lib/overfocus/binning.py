@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
+from scipy.ndimage import rank_filter
 
 from ..errors import UserError
 from ..stem4d.scan import Scan4D
@@ -19,7 +19,7 @@ Mask = NDArray[np.bool_]
 #: Radius of the disc in binned pixels that suffices (larger takes time, smaller costs accuracy).
 RADIUS_BINNED_PX = 22
 #: One frame in so many is also looked at pixel by pixel.
-SAMPLE = 8
+SAMPLE = 32
 _NEIGHBOURS = np.ones((3, 3), bool)
 _NEIGHBOURS[1, 1] = False
 
@@ -96,9 +96,9 @@ class Binner:
         here = slice(first, first + len(frames))
         out = self._flat[here]
         frames = np.asarray(frames)
-        bin_frames(frames, self.binned.binning, self._pedestal, out)
+        totals = bin_frames(frames, self.binned.binning, self._pedestal, out)
         present = ~self._missing[here]
-        sample = np.flatnonzero(present)[(first // max(len(frames), 1)) % SAMPLE :: SAMPLE]
+        sample = np.flatnonzero(present)[(first // max(len(frames), 1)) % 8 :: SAMPLE]
         total = np.zeros(self.binned.shape, np.float32)
         saturated = 0
         for i in sample:
@@ -108,7 +108,7 @@ class Binner:
         if frames.dtype.kind == "f":
             present = self._drop_nan(frames, out, total, sample, present)
         self._odd[first] = (total - self._pedestal * len(sample), len(sample), saturated)
-        self._recorded[here] = present & (out.sum((1, 2)) > 0)
+        self._recorded[here] = present & (totals != 0)
 
     def _drop_nan(
         self, frames: NDArray[np.generic], out: Floats, total: Floats,
@@ -140,25 +140,33 @@ class Binner:
 
 
 def odd_pixels(mean: NDArray[np.float64], sampled: int) -> Mask:
-    """Single pixels far above or below all eight neighbours, in the mean of `sampled` frames."""
+    """Pixels far above or below all eight neighbours but one, in the mean of `sampled` frames."""
     if sampled == 0:
         return np.zeros(mean.shape, bool)
-    above = maximum_filter(mean, footprint=_NEIGHBOURS)
-    below = minimum_filter(mean, footprint=_NEIGHBOURS)
+    above = rank_filter(mean, -2, footprint=_NEIGHBOURS)
+    below = rank_filter(mean, 1, footprint=_NEIGHBOURS)
     noise = 6 * np.sqrt(np.maximum(above, 1 / sampled) / sampled)
     odd: Mask = (mean > 2 * above + noise) | (mean < 0.4 * below - noise)
     return odd
 
 
-def bin_frames(frames: NDArray[np.generic], binning: int, pedestal: float, out: Floats) -> None:
-    """Sum frames, (n, row, column), over squares of pixels into `out`; trailing pixels drop."""
+def bin_frames(
+    frames: NDArray[np.generic], binning: int, pedestal: float, out: Floats
+) -> NDArray[np.float64]:
+    """Sum frames, (n, row, column), over squares of pixels into `out`; trailing pixels drop.
+
+    Returns (n,) sums of the frames, 0 where nothing was recorded.
+    """
     if frames.dtype.byteorder == ">" or frames.dtype.kind not in "uif":
         frames = frames.astype(np.float32)
-    _KERNELS.get(binning, _bin_any)(np.ascontiguousarray(frames), binning, pedestal, out)
+    totals = np.zeros(len(out))
+    work = _KERNELS.get(binning, _bin_any)
+    work(np.ascontiguousarray(frames), binning, pedestal, out, totals)
+    return totals
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _bin_any(frames, binning, pedestal, out):  # type: ignore[no-untyped-def]
+def _bin_any(frames, binning, pedestal, out, totals):  # type: ignore[no-untyped-def]
     n, height, width = out.shape
     raw_width = width * binning
     sums = np.empty(raw_width, np.float32)
@@ -177,10 +185,11 @@ def _bin_any(frames, binning, pedestal, out):  # type: ignore[no-untyped-def]
                 for i in range(binning):
                     total += sums[x * binning + i]
                 out[f, y, x] = total - floor
+                totals[f] += total
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _bin4(frames, binning, pedestal, out):  # type: ignore[no-untyped-def]
+def _bin4(frames, binning, pedestal, out, totals):  # type: ignore[no-untyped-def]
     """As `_bin_any`; the compiler makes vector code where it knows the numbers."""
     n, height, width = out.shape
     sums = np.empty(4 * width, np.float32)
@@ -193,9 +202,12 @@ def _bin4(frames, binning, pedestal, out):  # type: ignore[no-untyped-def]
                 sums[x] = (np.float32(a[x]) + np.float32(b[x])) + (
                     np.float32(c[x]) + np.float32(d[x])
                 )
+            line = np.float32(0)
             for x in range(width):
                 left, right = sums[4 * x] + sums[4 * x + 1], sums[4 * x + 2] + sums[4 * x + 3]
                 out[f, y, x] = left + right - floor
+                line += left + right
+            totals[f] += line
 
 
 _KERNELS = {4: _bin4}

@@ -27,6 +27,7 @@ from .object_grid import Floats
 Vectors = NDArray[np.float64]
 
 SECTORS = 24
+LEAST_SECTORS = 5
 #: Coverage, in frames, below which the object is not predicted.
 LEAST_COVERAGE = 4.0
 
@@ -84,6 +85,35 @@ def ring_of(
     return np.where(ring & ~bad & ~drop[sector], sector, -1).astype(np.int32)
 
 
+def filled(image: Floats, disc: Disc, bad: NDArray[np.bool_]) -> Floats:
+    """An image of the aperture with bad pixels from the mean of others as far from its centre.
+
+    Slopes beside a hot pixel would be its own.
+    """
+    out = image.copy()
+    if bad.any():
+        place = np.rint(2 * disc.distance(image.shape)).astype(int)
+        count = np.bincount(place[~bad], minlength=place.max() + 1)
+        total = np.bincount(place[~bad], image[~bad], minlength=place.max() + 1)
+        known = np.flatnonzero(count)
+        profile = np.interp(np.arange(len(count)), known, total[known] / count[known])
+        out[bad] = profile[place[bad]]
+    return out
+
+
+def sectors_apart(flux: EdgeFlux, scan: Vectors, beam: Floats) -> float:
+    """Largest difference of D from every other sector and from the rest, binned pixels."""
+    found = []
+    for half in (0, 1):
+        residual = flux.residual.copy()
+        residual[:, half::2] = np.nan
+        fitted = fit_descan(EdgeFlux(residual, flux.predicted, flux.response), scan, beam)
+        if fitted is None:
+            return float("nan")
+        found.append(fitted.descan)
+    return float(np.abs(found[0] - found[1]).max())
+
+
 def edge_flux(
     state: Frames,
     ring: NDArray[np.int32],
@@ -118,7 +148,7 @@ def fit_descan(flux: EdgeFlux, scan: Vectors, beam: Floats) -> DescanFit | None:
     """D by least squares; None if too few sectors show an edge."""
     known = np.isfinite(flux.residual) & (flux.predicted > 0)
     used = known.sum(0) > max(8, 0.02 * len(scan))
-    if used.sum() < 6:
+    if used.sum() < LEAST_SECTORS:
         return None
     known &= used
     residual = np.where(known, flux.residual, 0)
@@ -128,7 +158,7 @@ def fit_descan(flux: EdgeFlux, scan: Vectors, beam: Floats) -> DescanFit | None:
     design = (response[..., :, None] * scan[:, None, None, :]).reshape(*known.shape, 4)
     weight = np.where(known, beam[:, None] / np.maximum(predicted, 1e-6), 0.0)
     descan = np.zeros(4)
-    for _ in range(4):
+    for _ in range(3):
         # e_k eliminated
         pp = np.maximum((weight * predicted**2).sum(0), 1e-12)
         mean = np.einsum("sk,sk,skd->kd", weight, predicted, design) / pp[:, None]

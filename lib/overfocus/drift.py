@@ -17,6 +17,8 @@ Vectors = NDArray[np.float64]
 DEGREES = (2, 3, 4)
 #: A drift is kept if it moves the shadow so far, in binned pixels, and so many standard errors.
 LEAST_PX, LEAST_SIGMA = 0.015, 4.0
+#: No specimen drifts by so many binned pixels beside a steady drift; noise may seem to.
+MOST_PX = 6.0
 
 
 def polynomials(use: NDArray[np.intp], scan_shape: tuple[int, int]) -> Vectors:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import bootstrap, drift
 from .binning import BinnedScan
 from .config import OverfocusConfig
-from .descan import DescanFit, edge_flux, fit_descan, ring_of
+from .descan import DescanFit, edge_flux, filled, fit_descan, ring_of, sectors_apart
 from .disc import Disc, find_disc
 from .gauss_newton import (
     DAMPING,
@@ -36,7 +36,7 @@ MARGIN_PX = 1.5
 CONVERGED_PX = 0.004
 MOST_STEPS = 10
 #: Grid points per pixel, and how large the grid may get.
-FINER, MOST_GRID = 3, 4500
+FINER, MOST_GRID = 3, 1200
 #: Share of G that a fit may move it by before it is given up.
 RAN_AWAY = 0.4
 #: A second choice of movements is tried out if its z is so large against the first's.
@@ -60,6 +60,7 @@ class Fit:
     disc : in the frames.
     start : where the fit began.
     middle : (2,) mean scan position of the frames, from the middle of the scan.
+    sectors_apart : difference of D from two halves of the aperture's edge.
     """
 
     state: Frames
@@ -70,6 +71,7 @@ class Fit:
     disc: Disc
     start: Start
     middle: Vectors
+    sectors_apart: float
 
     @property
     def descan_matrix(self) -> Vectors:
@@ -104,6 +106,11 @@ def fit_binned(
             raise NotCalibratedError(
                 "no common movement stands out of the frames: no specimen, or in focus"
             )
+        if start.snr[0] < config.min_lag_snr:
+            raise NotCalibratedError(
+                f"no common movement stands out of the frames (signal to noise {start.snr[0]:.1f},"
+                f" needs {config.min_lag_snr:g}): no specimen, in focus, or too few electrons"
+            )
     else:
         known = movement / b
         start = Start(known[None], np.full(1, np.inf), np.inf)
@@ -120,9 +127,13 @@ def fit_binned(
         raise NotCalibratedError("the frames hold no structure that moves: no specimen") from None
     reach = float(np.abs(state.scan[:, :2] @ descan.T).max())
     ring = ring_of(disc, state.mask.shape, bad, max(2.5, reach + MARGIN_PX))
-    fitted = fit_descan(edge_flux(state, ring, state.weight, step), state.scan[:, :2], state.beam)
+    flux = edge_flux(state, ring, filled(state.weight, disc, bad), step)
+    fitted = fit_descan(flux, state.scan[:, :2], state.beam)
+    apart = sectors_apart(flux, state.scan[:, :2], state.beam)
     middle = (np.array(binned.scan_shape) - 1) / 2
-    return Fit(state, found, step, information, fitted, disc, start, _middle(binned) - middle)
+    return Fit(
+        state, found, step, information, fitted, disc, start, _middle(binned) - middle, apart
+    )
 
 
 def prepared(binned: BinnedScan) -> tuple[Frames, Disc, NDArray[np.bool_], Vectors]:
@@ -160,7 +171,9 @@ def prepared(binned: BinnedScan) -> tuple[Frames, Disc, NDArray[np.bool_], Vecto
         np.ones(len(use), np.float32),
     )  # fmt: skip
     ring = ring_of(disc, bad.shape, bad, 3.5)
-    bare = fit_descan(edge_flux(state, ring, state.weight, None), scan, state.beam)
+    bare = fit_descan(
+        edge_flux(state, ring, filled(state.weight, disc, bad), None), scan, state.beam
+    )
     descan = bare.descan if bare is not None else np.zeros((2, 2))
     reach = float(np.abs(scan @ descan.T).max())
     inside = disc.distance(bad.shape) < disc.radius - MARGIN_PX - reach
@@ -225,7 +238,8 @@ def _converged(
             raise np.linalg.LinAlgError
         change *= min(1.0, 4.0 / max(moved, 1e-9))
         movement = movement + change
-        if np.linalg.norm(movement[:, :2] - first) > RAN_AWAY * np.linalg.norm(first):
+        away = np.linalg.norm(movement[:, :2] - first) > RAN_AWAY * np.linalg.norm(first)
+        if away or np.abs(movement[:, 2:]).max(initial=0) > drift.MOST_PX:
             raise NotCalibratedError(
                 "the fit ran away from the movement that the frames seemed to share: no specimen,"
                 " or too few electrons"

@@ -167,7 +167,7 @@ def clearest(state: Frames, movement: Vectors, finer: int) -> tuple[int, Step]:
         if best is not None and told < best[0]:
             break
         best = (told, smooth, step)
-        if true > CLEAR * all_:
+        if true > CLEAR * all_ or true <= 0:
             break
     assert best is not None
     return best[1], best[2]

@@ -11,6 +11,8 @@ from .config import OverfocusConfig
 LEAST_TRAVEL_PX = 3.0
 #: Share of saturated pixels that spoils contrast.
 MOST_SATURATED = 0.01
+#: Difference of descan from two halves of the aperture's edge, over |A|.
+MOST_APART = 0.03
 #: Relative change of G from the cross-spectra to the fit: more, and it went elsewhere.
 MOST_WALK = 0.15
 #: Movement left in the frames, binned pixels r.m.s., beyond which the model is wrong.
@@ -30,6 +32,7 @@ class Evidence:
     saturated : share of pixels.
     binning : detector px per binned px.
     descan_known : whether the aperture's edge gave D.
+    sectors_apart : difference of D from every other sector of the edge and the rest, over |A|.
     """
 
     travel_px: float
@@ -39,6 +42,7 @@ class Evidence:
     saturated: float
     binning: int
     descan_known: bool
+    sectors_apart: float
 
 
 def judge(
@@ -58,6 +62,11 @@ def judge(
             f"the shadow moves {e.travel_px:.1f} px over the whole scan: in focus, or too far out",
         ),
         (e.descan_known, "the aperture's edge is not in the frames, so descan is not known"),
+        (
+            e.sectors_apart <= MOST_APART,
+            f"parts of the aperture's edge give descan that differs by"
+            f" {100 * e.sectors_apart:.1f} % of the map",
+        ),
         (
             q.anisotropy <= config.max_anisotropy,
             f"the map is sheared by {100 * q.anisotropy:.1f} % (believed:"
