@@ -29,7 +29,7 @@ from .recentre_kernels import (
     sample,
     sector_shifts,
 )
-from .symmetry_start import inversion_centre
+from .symmetry_start import inversion_centres
 
 Floats = NDArray[np.float64]
 
@@ -41,13 +41,17 @@ _PASSES = 15
 _CONVERGED_PX = 0.02  # a step is right to a few per cent, so that this leaves 0.001
 _NEAR_PX = 0.5  # a last move from which every azimuth is worth its time
 _LOST_PX = 2.0
+_FINEST = 2  # every second azimuth: bilinear interpolation sees the pixels between
 _AS_SHARP = 0.8
+_CLEAR = 4.0  # sharpness of clear rings about their centre; elsewhere it is 1 to 3
+_WIDEST = 3.0  # times the usual width of a ring: beyond it, the edge of a stop
 _WIDE = 4 * SAMPLES_PER_SECTOR
 _FLOOR_PX = 0.005  # what interpolation and edges of shadows leave, on simulated images
 _TUKEY = 4.685
 _BLOCKS = 16
 _LEAST_COVERAGE = 0.2
 _LARGEST_SD_PX = 1.0
+_LARGEST_SCATTER = 0.05  # of the width of a ring's window
 _SHADOW = 0.6  # a sector with less background than this part of the usual one lies in a shadow
 
 
@@ -136,12 +140,12 @@ def recentre(
         solution = _solve(clean, rays, windows, centre, inverse, step, name)
         moved = float(np.hypot(solution.centre[0] - centre[0], solution.centre[1] - centre[1]))
         centre = solution.centre
-        if moved < _CONVERGED_PX and step == 1:
+        if moved < _CONVERGED_PX and step == _FINEST:
             break
         if moved > _LOST_PX:  # rings are sharper here: look for them again
             windows = _windows(_profile(clean, rays, centre, 4), rays, name)
         elif moved < _NEAR_PX:
-            step = 1
+            step = _FINEST
     else:
         raise NoRings(
             name, "rings about which no centre holds still", "concentric rings", "check the image"
@@ -213,7 +217,7 @@ _kept: OrderedDict[tuple[object, ...], NDArray[np.float32]] = OrderedDict()
 
 
 def _rays(calibration: RingCalibration) -> NDArray[np.float32]:
-    """(radius, azimuth, 2): where undistorted circles lie on the detector, from the centre, px.
+    """(azimuth, radius, 2): where undistorted circles lie on the detector, from the centre, px.
 
     Kept for the last few calibrations, since it takes longer than to recentre an image.
     """
@@ -228,9 +232,8 @@ def _rays(calibration: RingCalibration) -> NDArray[np.float32]:
         sectors = int(np.clip(np.pi * reach / SAMPLES_PER_SECTOR, 64, 256)) // 4 * 4
         azimuth = np.arange(sectors * SAMPLES_PER_SECTOR) * 2 * np.pi
         azimuth /= sectors * SAMPLES_PER_SECTOR
-        radius = np.arange(reach)[:, None]
         about = replace(calibration, beam_centre_px=(0.0, 0.0))
-        places = np.stack(map_of(about).to_pixel(radius, azimuth), axis=-1)
+        places = np.stack(map_of(about).to_pixel(np.arange(reach), azimuth[:, None]), axis=-1)
         _kept[key] = places.astype(np.float32)
         while len(_kept) > 3:
             _kept.popitem(last=False)
@@ -242,11 +245,15 @@ def _start(
 ) -> tuple[tuple[float, float], float]:
     """The calibration's centre or the image's own, and how sharp the rings are about it."""
     factor = max(1, max(clean.shape) // 256)
-    centre = inversion_centre(binned(clean, factor))
     starts = [(float(known[0]), float(known[1]))]
-    if centre is not None:
-        starts.append((factor * (centre[0] + 0.5) - 0.5, factor * (centre[1] + 0.5) - 0.5))
-    sharpness = [_sharpness(_profile(clean, rays, one, 8)) for one in starts]
+    for row, column in inversion_centres(binned(clean, factor)):
+        starts.append((factor * (row + 0.5) - 0.5, factor * (column + 0.5) - 0.5))
+    sharpness: list[float] = []
+    for one in starts:
+        sharpness.append(_sharpness(_profile(clean, rays, one, 8)))
+        # the first centre of symmetry is nearly always right; others only if it is not sharp
+        if len(sharpness) > 1 and max(sharpness) > _CLEAR:
+            break
     if not np.any(np.isfinite(sharpness)):
         raise NoRings(name, "no rings", "powder rings", "take another image")
     best = int(np.nanargmax(sharpness))
@@ -257,7 +264,7 @@ def _profile(
     clean: NDArray[np.float32], rays: NDArray[np.float32], centre: tuple[float, float], step: int
 ) -> Floats:
     """(radius, 2): mean and standard error over wide sectors."""
-    every = np.arange(len(rays))
+    every = np.arange(rays.shape[1])
     line: Floats = profile(sample(clean, rays, every, *centre, _WIDE, step), 1, *_TRIM)
     return line
 
@@ -298,6 +305,10 @@ def _windows(line: Floats, rays: NDArray[np.float32], name: str) -> list[_Window
     order = np.argsort(-strength)[:_MOST_RINGS]
     peaks, strength = peaks[np.sort(order)], strength[np.sort(order)]
     width = peak_widths(smooth, peaks, rel_height=0.5)[0]
+    narrow = _no_edges(smooth, peaks, width)
+    if not np.any(narrow):
+        raise NoRings(name, "no ring but the edge of a stop", "powder rings", "check the image")
+    peaks, width = peaks[narrow], width[narrow]
     windows = []
     for i, peak in enumerate(peaks):
         half = int(np.ceil(np.clip(1.5 * width[i], 5, 0.8 * peak)))
@@ -314,15 +325,32 @@ def _windows(line: Floats, rays: NDArray[np.float32], name: str) -> list[_Window
     return windows
 
 
+def _no_edges(smooth: Floats, peaks: NDArray[np.int64], width: Floats) -> NDArray[np.bool_]:
+    """Which peaks are rings, not the brim of light around a beam stop.
+
+    A brim is wider than rings, or, where there is nothing to compare with, dark inside.
+    """
+    if len(peaks) >= 3:
+        kept: NDArray[np.bool_] = width < _WIDEST * np.median(width)
+        return kept
+    inner = np.array([smooth[int(0.3 * peak) : peak].min() for peak in peaks])
+    outer = np.array([smooth[peak : int(1.5 * peak) + 1].min() for peak in peaks])
+    return inner > 0.5 * outer
+
+
 @dataclass(frozen=True)
 class _Solution:
-    """The centre after one pass, and how well it is known."""
+    """The centre after one pass, and how well it is known.
+
+    `scatter`: of shifts beyond the noise of counts, relative to the width of a ring's window.
+    """
 
     centre: tuple[float, float]
     covariance: Floats = field(default_factory=lambda: np.full((2, 2), np.nan))
     radii_px: Floats = field(default_factory=lambda: np.zeros(0))
     coverage: float = 0.0
     residual_px: float = float("nan")
+    scatter: float = 0.0
 
 
 def _solve(
@@ -335,7 +363,7 @@ def _solve(
     name: str,
 ) -> _Solution:
     """One step of Gauss-Newton for the centre, all rings and sectors together."""
-    sectors = rays.shape[1] // SAMPLES_PER_SECTOR
+    sectors = rays.shape[0] // SAMPLES_PER_SECTOR
     azimuth = (np.arange(sectors) + 0.5 - 0.5 * step / SAMPLES_PER_SECTOR) * 2 * np.pi / sectors
     # how far a ring moves outwards, in undistorted px, for a shift of the centre by one px
     outwards = np.stack([np.cos(azimuth), np.sin(azimuth)], 1) @ inverse  # by column, by row
@@ -378,13 +406,14 @@ def _solve(
             name, "no ring that is seen in enough directions", "powder rings", "check the image"
         )
     where = np.concatenate(ring)
-    move, covariance, good, rms = _robust(
+    move, covariance, good, rms, scatter = _robust(
         np.concatenate(design), np.concatenate(shift), np.concatenate(weight), where, sectors
     )
     limit = min(1.0, 10.0 / max(1e-9, float(np.hypot(*move))))
     moved = (float(centre[0] + limit * move[0]), float(centre[1] + limit * move[1]))
     seen = len(np.unique(where[good, 1])) / sectors
-    return _Solution(moved, covariance, np.array(radii), seen, rms)
+    width = float(np.median([window.stop - window.first for window in windows]))
+    return _Solution(moved, covariance, np.array(radii), seen, rms, scatter / width)
 
 
 def _peak(mean: Floats) -> float:
@@ -396,8 +425,8 @@ def _peak(mean: Floats) -> float:
 
 def _robust(
     design: Floats, shift: Floats, weight: Floats, where: NDArray[np.int64], sectors: int
-) -> tuple[Floats, Floats, NDArray[np.bool_], float]:
-    """Shift of the centre (row, column), its covariance, the sectors kept, their r.m.s.
+) -> tuple[Floats, Floats, NDArray[np.bool_], float, float]:
+    """Shift of the centre (row, column), its covariance, the sectors kept, r.m.s., scatter (px).
 
     Every ring has a radius of its own. Beside the noise of counts, sectors scatter because
     grains do; that scatter is estimated and added, so that a few bright spots do not decide.
@@ -434,7 +463,7 @@ def _robust(
         covariance = jackknife
     covariance = covariance + _FLOOR_PX**2 * np.eye(2)
     rms = float(np.sqrt(np.sum(total * rest**2) / max(1e-30, np.sum(total))))
-    return solved[:2], covariance, good, rms
+    return solved[:2], covariance, good, rms, scatter
 
 
 def _jackknife(
@@ -463,6 +492,11 @@ def _check(solution: _Solution, shape: tuple[int, int], name: str) -> None:
         raise NoRings(
             name, f"rings in {solution.coverage:.0%} of the directions",
             f"at least {_LEAST_COVERAGE:.0%}", "take another image",
+        )  # fmt: skip
+    if solution.scatter > _LARGEST_SCATTER:
+        raise NoRings(
+            name, "rings that are not round about any point",
+            "concentric rings of the calibration's ellipse", "check image and calibration",
         )  # fmt: skip
     if not sd < _LARGEST_SD_PX:
         raise NoRings(

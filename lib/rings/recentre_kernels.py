@@ -112,32 +112,37 @@ def sample(
 ) -> Any:
     """Means over sectors, (radius, sector), by bilinear interpolation; NaN where half is missing.
 
-    `rays` (radius, azimuth, 2): (row, column) from the centre; `group` azimuths make a sector,
-    every `step`-th of them is looked at. `radii` are the positions in `rays` wanted.
+    `rays` (azimuth, radius, 2): (row, column) from the centre; `group` azimuths make a sector,
+    every `step`-th of them is looked at. `radii` are the positions in `rays` wanted. Rays are
+    followed one by one, since neighbours along them are neighbours in memory.
     """
     rows, columns = image.shape
-    n_sectors = rays.shape[1] // group
+    n = len(radii)
+    n_sectors = rays.shape[0] // group
     wanted = group // step
-    polar = np.empty((len(radii), n_sectors), np.float32)
-    for i in range(len(radii)):
-        ring = rays[radii[i]]
-        for sector in range(n_sectors):
-            total, count = np.float32(0.0), 0
-            for k in range(0, group, step):
-                place = ring[sector * group + k]
-                y, x = place[0] + row_0, place[1] + column_0
-                if y < 0 or x < 0 or y >= rows - 1 or x >= columns - 1:
-                    continue
+    polar = np.empty((n, n_sectors), np.float32)
+    total = np.empty(n, np.float32)
+    count = np.empty(n, np.int64)
+    for sector in range(n_sectors):
+        total[:] = 0
+        count[:] = 0
+        for azimuth in range(sector * group, (sector + 1) * group, step):
+            ray = rays[azimuth]
+            for i in range(n):
+                y, x = ray[radii[i], 0] + row_0, ray[radii[i], 1] + column_0
                 row, column = int(y), int(x)
+                if y < 0 or x < 0 or row >= rows - 1 or column >= columns - 1:
+                    continue
                 v, u = np.float32(y - row), np.float32(x - column)
                 a, b = image[row, column], image[row, column + 1]
                 c, d = image[row + 1, column], image[row + 1, column + 1]
                 upper, lower = a + u * (b - a), c + u * (d - c)
                 value = upper + v * (lower - upper)
                 if not math.isnan(value):
-                    total += value
-                    count += 1
-            polar[i, sector] = total / count if 2 * count >= wanted else np.nan
+                    total[i] += value
+                    count[i] += 1
+        for i in range(n):
+            polar[i, sector] = total[i] / count[i] if 2 * count[i] >= wanted else np.nan
     return polar
 
 

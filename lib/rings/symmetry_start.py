@@ -8,10 +8,11 @@ from scipy import fft
 from scipy.ndimage import uniform_filter
 
 _LEAST_SHARED = 0.1  # part of the largest overlap
+_APART = 12  # half pixels by which two centres differ
 
 
-def inversion_centre(image: NDArray[np.floating]) -> tuple[float, float] | None:
-    """(row, column) of the point of inversion of a small image, NaN where pixels are missing.
+def inversion_centres(image: NDArray[np.floating], most: int = 4) -> list[tuple[float, float]]:
+    """(row, column) of points of inversion of a small image, best first; NaN: pixels missing.
 
     The correlation of the image with itself turned by 180 degrees, over the pixels that both
     have (as Padfield, IEEE Trans. Image Process. 21, 2012, does it by Fourier transforms). Slow
@@ -19,7 +20,7 @@ def inversion_centre(image: NDArray[np.floating]) -> tuple[float, float] | None:
     """
     valid = np.isfinite(image).astype(np.float32)
     if valid.sum() < 64:
-        return None
+        return []
     filled = np.where(valid > 0, image, 0.0).astype(np.float32)
     level = max(float(np.median(filled[valid > 0])), 1e-30)
     # logarithms, lest the direct beam outshine all
@@ -38,15 +39,22 @@ def inversion_centre(image: NDArray[np.floating]) -> tuple[float, float] | None:
     enough = shared > _LEAST_SHARED * shared.max()
     # a correlation in units of its standard error, lest a few shared pixels win by chance
     score = np.where(enough, product * np.sqrt(np.abs(shared)) / np.maximum(power, 1e-6), -np.inf)
-    row, column = np.unravel_index(int(np.argmax(score)), score.shape)
-    if not np.isfinite(score[row, column]):
-        return None
-    return _top(score, int(row)) / 2, _top(score.T, int(column), int(row)) / 2
+    found: list[tuple[float, float]] = []
+    while len(found) < most:
+        row, column = (int(i) for i in np.unravel_index(int(np.argmax(score)), score.shape))
+        if not np.isfinite(score[row, column]):
+            break
+        found.append((_top(score, row, column) / 2, _top(score.T, column, row) / 2))
+        around = (
+            slice(max(0, row - _APART), row + _APART),
+            slice(max(0, column - _APART), column + _APART),
+        )
+        score[around] = -np.inf
+    return found
 
 
-def _top(score: NDArray[np.floating], at: int, other: int | None = None) -> float:
+def _top(score: NDArray[np.floating], at: int, other: int) -> float:
     """Sub-pixel place of the maximum along the first axis, by a parabola."""
-    other = int(np.argmax(score[at])) if other is None else other
     if not 0 < at < len(score) - 1:
         return float(at)
     before, here, after = (float(score[at + i, other]) for i in (-1, 0, 1))

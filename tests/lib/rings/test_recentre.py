@@ -14,7 +14,7 @@ from ewaldflow.lib.rings.calibration import Ring, RingCalibration
 from ewaldflow.lib.rings.recentre import NoRings, Recentred, recentre
 from ewaldflow.lib.rings.recentre_kernels import hide_liars
 from ewaldflow.lib.rings.simulate import RingConditions, simulate_rings
-from ewaldflow.lib.rings.symmetry_start import inversion_centre
+from ewaldflow.lib.rings.symmetry_start import inversion_centres
 
 # a quarter of a usual image in each direction: 111 of gold at 100 px
 SMALL = RingConditions(
@@ -187,5 +187,5 @@ def test_the_point_of_inversion() -> None:
     r = np.hypot(row - 44.25, column - 63.5)
     image = 100 + 50 * np.cos(r)
     image[40:50, :60] = np.nan
-    assert inversion_centre(image) == pytest.approx((44.25, 63.5), abs=0.3)
-    assert inversion_centre(np.full((10, 10), np.nan)) is None
+    assert inversion_centres(image)[0] == pytest.approx((44.25, 63.5), abs=0.3)
+    assert inversion_centres(np.full((10, 10), np.nan)) == []
