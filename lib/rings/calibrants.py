@@ -7,6 +7,7 @@ ones. They serve to tell strong rings from weak ones, never to judge a spacing.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def calibrant_from_atoms(
     inverse_d = np.linalg.norm(hkl @ basis.T, axis=1)
     kept = (inverse_d > 0) & (inverse_d <= 1 / d_min_A)
     hkl, inverse_d = hkl[kept], inverse_d[kept]
+    if len(hkl) == 0:
+        raise UserError(name, f"no ring down to {d_min_A} Å", "at least one", "lower d_min_A")
     factor = np.zeros(len(hkl), complex)
+    most = np.zeros(len(hkl))  # if all atoms scattered in phase
     thermal = np.exp(-B_A2 * inverse_d**2 / 4)
     for element in {atom[0] for atom in atoms}:
         try:
@@ -64,8 +68,10 @@ def calibrant_from_atoms(
         except ValueError as error:
             raise UserError(name, str(error), "elements with a known factor", "mend it") from error
         for _, position, occupancy in (atom for atom in atoms if atom[0] == element):
+            most += occupancy * f
             factor += occupancy * f * np.exp(2j * np.pi * (hkl @ np.asarray(position, float)))
-    strength = np.abs(factor) ** 2
+    # what cancels leaves but rounding
+    strength = np.where(np.abs(factor) > 1e-6 * most, np.abs(factor) ** 2, 0.0)
     # rounded, so that rings of one length stay in the order of their indices
     order = np.lexsort((*(-hkl.T[::-1]), np.round(inverse_d, 9)))
     hkl, inverse_d, strength = hkl[order], inverse_d[order], strength[order]
@@ -74,9 +80,9 @@ def calibrant_from_atoms(
         raise UserError(name, f"no ring down to {d_min_A:.4g} Å", "at least one", "lower d_min_A")
     first = _representatives(hkl, strength, starts)
     d = 1 / inverse_d[starts]
-    intensity = np.add.reduceat(strength, starts) * d if len(starts) else np.zeros(0)
+    intensity = np.add.reduceat(strength, starts) * d
     multiplicity = np.diff(np.append(starts, len(hkl)))
-    seen = intensity > WEAKEST * intensity.max(initial=0.0)
+    seen = intensity > WEAKEST * intensity.max()
     if not np.any(seen):
         raise UserError(name, f"no ring down to {d_min_A} Å", "at least one", "lower d_min_A")
     return Calibrant(
@@ -175,7 +181,9 @@ def calibrant_from_cif(path: str | Path, d_min_A: float = D_MIN_A) -> Calibrant:
             where, "no pymatgen to read it with", "ewaldflow[cif]", "install ewaldflow[cif]"
         ) from error
     try:
-        structure = Structure.from_file(where)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how the symmetry was written
+            structure = Structure.from_file(where)
     except Exception as error:  # pymatgen raises many kinds
         raise UserError(
             where, f"not readable as a crystal structure ({error})",
