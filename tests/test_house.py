@@ -14,7 +14,7 @@ import pytest
 from ewaldflow import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("flows", "tasks", "lib", "hardware", "cli")
+ROOMS = ("flows", "tasks", "lib", "hardware", "cli", "service")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
