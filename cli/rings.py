@@ -42,7 +42,15 @@ CameraLength = Annotated[
     float | None,
     typer.Option(
         "--camera-length", metavar="mm", rich_help_panel=_KNOWN,
-        help="What the microscope displayed; the true one may be 15 % off.",
+        help="About what it truly is: a start and a check, to 15 %.",
+    ),
+]  # fmt: skip
+Displayed = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--displayed", metavar="mm", rich_help_panel=_KNOWN,
+        help="Camera length that the microscope displayed, which names the setting; once, or for "
+        "each image.",
     ),
 ]  # fmt: skip
 Config = Annotated[
@@ -64,6 +72,7 @@ def calibrate_rings(
     voltage: Voltage = None,
     pixel_size: PixelSize = None,
     camera_length: CameraLength = None,
+    displayed: Displayed = None,
     tilt: Annotated[
         bool | None,
         typer.Option(
@@ -91,7 +100,7 @@ def calibrate_rings(
     **Examples**
 
     - `ewaldflow calibrate-rings gold.dm4`
-    - `ewaldflow calibrate-rings gold.tif --voltage 200 --pixel-size 0.055 --camera-length 800`
+    - `ewaldflow calibrate-rings gold.tif --voltage 200 --pixel-size 0.055 --displayed 800`
     - `ewaldflow reduce crystal_1 --calibration rings/rings`
     """
     chosen = _config(config, voltage, pixel_size, camera_length, tilt=tilt)
@@ -99,7 +108,7 @@ def calibrate_rings(
     with progress(1):
         from ..flows.calibrate_rings import calibrate_rings as flow
 
-        done = flow(images, store, calibrant, name, chosen, start)
+        done = flow(images, store, calibrant, name, chosen, start, None, displayed or ())
     return _conclude(done, store)
 
 
@@ -110,6 +119,7 @@ def check_drift(
     voltage: Voltage = None,
     pixel_size: PixelSize = None,
     camera_length: CameraLength = None,
+    displayed: Displayed = None,
     pattern: Annotated[
         str, typer.Option(metavar="GLOB", help="Names of the images.", rich_help_panel=_RUN)
     ] = "*",
@@ -130,7 +140,8 @@ def check_drift(
         from ..flows.calibrate_rings import calibrate_rings as flow
         from ..tasks.rings import newest_image
 
-        done = flow([newest_image(folder, pattern)], store, calibrant, name, chosen)
+        newest = [newest_image(folder, pattern)]
+        done = flow(newest, store, calibrant, name, chosen, None, None, displayed or ())
     return _conclude(done, store) or int(bool(done.warnings))
 
 

@@ -42,6 +42,7 @@ def calibrate_rings(
     config: RingConfig | None = None,
     start: str | None = None,
     limits: DriftLimits | None = None,
+    displayed_mm: Sequence[float] = (),
 ) -> Calibrated:
     """Calibrate a camera by powder rings, and warn of what moved since the last calibration.
 
@@ -55,9 +56,10 @@ def calibrate_rings(
     config : choices; None for the defaults.
     start : reference of an earlier calibration, or path of a PONI, to start from.
     limits : from which change on to warn; None for the defaults.
+    displayed_mm : camera length that the microscope displayed, of each image or one of all.
     """
     ArtefactStore(store).create()
-    rings = calibrate(list(images), calibrant, store, name, config, start)
+    rings = calibrate(list(images), calibrant, store, name, config, start, displayed_mm)
     drift, warnings = compare(rings, store, limits)
     for warning in warnings:
         get_run_logger().warning("%s: %s", name, warning)
@@ -74,6 +76,7 @@ def check_drift(
     config: RingConfig | None = None,
     limits: DriftLimits | None = None,
     fail: bool = True,
+    displayed_mm: Sequence[float] = (),
 ) -> Calibrated:
     """Calibrate with the newest image in a folder and compare: for a schedule.
 
@@ -82,7 +85,7 @@ def check_drift(
     Parameters
     ----------
     folder : where images of the powder come to lie.
-    store, calibrant, name, config, limits : as of `calibrate_rings`.
+    store, calibrant, name, config, limits, displayed_mm : as of `calibrate_rings`.
     pattern : of the names of the images.
     fail : end as failed where something moved, so that whoever watches flows is told; else only
         warn.
@@ -91,8 +94,9 @@ def check_drift(
     ------
     UserError : no image; the newest cannot be calibrated; or something moved, and `fail`.
     """
-    done = calibrate_rings([newest_image(folder, pattern)], store, calibrant, name, config,
-                           limits=limits)  # fmt: skip
+    done = calibrate_rings(
+        [newest_image(folder, pattern)], store, calibrant, name, config, None, limits, displayed_mm
+    )
     if not done.drift:
         raise UserError(
             done.rings, "an image that is not calibrated", "rings that calibrate",

@@ -22,6 +22,7 @@ from .running import TASK_OPTIONS, flow_run_id
 from .workers import carry_out
 
 if TYPE_CHECKING:
+    from ..lib.formats import DiffractionImage
     from ..lib.report.ring_drift_page import Dated
     from ..lib.rings.calibrate import RingFit
 
@@ -38,6 +39,7 @@ def calibrate(
     name: str,
     config: RingConfig | None = None,
     start: str | None = None,
+    displayed_mm: Sequence[float] = (),
     workers: str | None = None,
 ) -> str:
     """Calibrate a camera by images of powder rings, fitted together.
@@ -50,6 +52,8 @@ def calibrate(
     name : of the calibration.
     config : choices; None for the defaults.
     start : reference of an earlier calibration, or path of a PONI, to start from.
+    displayed_mm : camera length that the microscope displayed, of each image or one of all, where
+        files do not say it. It names the setting; the true one may be quite another.
     workers : address of worker processes, or None.
 
     Returns
@@ -60,8 +64,9 @@ def calibrate(
     """
     tell(name, "calibrate rings")
     return carry_out(
-        workers, rings_artefact, images, calibrant, store, name, config, start, flow_run_id()
-    )
+        workers, rings_artefact, images, calibrant, store, name, config, start, displayed_mm,
+        flow_run_id(),
+    )  # fmt: skip
 
 
 def rings_artefact(
@@ -71,6 +76,7 @@ def rings_artefact(
     name: str,
     config: RingConfig | None = None,
     start: str | None = None,
+    displayed_mm: Sequence[float] = (),
     flow_run: str | None = None,
 ) -> str:
     """What `calibrate` does, without Prefect."""
@@ -81,6 +87,11 @@ def rings_artefact(
     kept = ArtefactStore(store)
     powder = load_calibrant(calibrant)
     read = [read_image(path) for path in images]
+    if displayed_mm and len(displayed_mm) not in (1, len(read)):
+        raise UserError(
+            "displayed camera lengths", f"{len(displayed_mm)} for {len(read)} images",
+            "one for each image, or one for all", "state them in the images' order",
+        )  # fmt: skip
     inputs = [Input(role="raw", digest=one.sha256, path=one.path) for one in read]
     if (cif := Path(calibrant)).is_file():
         inputs.append(Input(role="calibrant", digest=sha256_file(cif), path=str(cif.absolute())))
@@ -92,7 +103,11 @@ def rings_artefact(
         kind=KIND,
         name=name,
         inputs=tuple(inputs),
-        configuration={**chosen.model_dump(mode="json"), "calibrant": powder.name},
+        configuration={
+            **chosen.model_dump(mode="json"),
+            "calibrant": powder.name,
+            "displayed_mm": list(displayed_mm),
+        },
     )
     if found := kept.find(recipe):
         return found.ref
@@ -100,7 +115,7 @@ def rings_artefact(
     from ..lib.rings.calibrate import fit_rings
     from ..lib.rings.storage import write_fit
 
-    fit = fit_rings(read, powder, chosen, before)
+    fit = _displayed(fit_rings(read, powder, chosen, before), read, displayed_mm)
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
         tell(name, "write report", 0.7)
         write_fit(draft.arrays, fit)
@@ -110,6 +125,23 @@ def rings_artefact(
         draft.notes += [f"{one.name}: {why}" for one in fit.calibrations for why in one.reasons]
         draft.figures_of_merit = figures_of(fit.calibrations)
         return draft.publish().ref
+
+
+def _displayed(
+    fit: RingFit, images: Sequence[DiffractionImage], displayed_mm: Sequence[float]
+) -> RingFit:
+    """The fit with the camera lengths that the microscope displayed: as stated, or as files say.
+
+    What the fit was to start from is no such statement.
+    """
+    lengths: list[float | None] = [one.camera_length_mm for one in images]
+    if displayed_mm:
+        lengths = list(displayed_mm) * (len(images) if len(displayed_mm) == 1 else 1)
+    named = zip(fit.calibrations, lengths, strict=True)
+    return replace(
+        fit,
+        calibrations=tuple(replace(one, camera_length_mm=length) for one, length in named),
+    )
 
 
 def _hand_over(folder: Path, fit: RingFit, name: str) -> dict[str, str]:

@@ -63,14 +63,17 @@ def test_what_calibrate_rings_says(
     store = tmp_path / "runs"
     seen = {}
 
-    def flow(images: list[Path], where: Path, calibrant: str, name: str, config: object,
-             start: str | None) -> flows.Calibrated:  # fmt: skip
+    def flow(
+        images: list[Path], where: Path, calibrant: str, name: str, config: object,
+        start: str | None, limits: object, displayed: list[float],
+    ) -> flows.Calibrated:  # fmt: skip
+        assert displayed == [800]
         seen["config"] = config
         return flows.Calibrated(keep(where, calibration), "", warnings)
 
     monkeypatch.setattr(flows, "calibrate_rings", flow)
     told = ["calibrate-rings", "gold.tif", "--store", str(store), "--voltage", "200",
-            "--pixel-size", "0.055"]  # fmt: skip
+            "--pixel-size", "0.055", "--displayed", "800"]  # fmt: skip
     assert main(told) == code
     out, err = capsys.readouterr()
     assert "460.00(10)" in out

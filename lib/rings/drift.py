@@ -62,15 +62,17 @@ class Drift:
 
 
 def comparable(now: RingCalibration, before: RingCalibration) -> bool:
-    """Whether both are good, of one camera and one setting of the microscope."""
-    if CALIBRATED not in (now.verdict,) or before.verdict != CALIBRATED:
+    """Whether both are good, of one camera and one setting of the microscope.
+
+    Where one does not say what camera length was displayed, the setting is the same if the true
+    ones are alike to 15 %.
+    """
+    if now.verdict != CALIBRATED or before.verdict != CALIBRATED:
         return False
-    lengths = (now.camera_length_mm, before.camera_length_mm)
-    same = (
-        abs(lengths[0] / lengths[1] - 1) < 0.005
-        if lengths[0] and lengths[1]
-        else lengths[0] == lengths[1]
-    )
+    if now.camera_length_mm and before.camera_length_mm:
+        same = abs(now.camera_length_mm / before.camera_length_mm - 1) < 0.005
+    else:
+        same = abs(now.distance_mm / before.distance_mm - 1) < 0.15
     return (
         same
         and now.shape == before.shape

@@ -72,7 +72,7 @@ def test_a_calibration_is_kept_with_what_others_take(
     assert found.verdict == "calibrated"
     np.testing.assert_allclose(found.beam_centre_px, images["first"][1], atol=0.05)
     assert found.distance_mm == pytest.approx(350, rel=5e-4)
-    assert found.camera_length_mm == 350
+    assert found.camera_length_mm is None  # no file states what was displayed
     assert len(read_points(artefact).ring) > 100
     names = {path.name for path in artefact.files.iterdir()}
     assert names == {"report.html", "calibration.yaml", "calibration.poni", "XCORR.cbf",
@@ -187,6 +187,20 @@ def test_what_failed_is_kept_and_not_used(
     assert drift_artefact(ref, store) == ("", (), [])
     with pytest.raises(UserError, match="not calibrated"):
         load_calibration(ref, ArtefactStore(store))
+
+
+def test_the_setting_is_named_by_what_was_displayed(
+    stored: tuple[Path, dict[str, str]], images: dict[str, tuple[Path, np.ndarray]]
+) -> None:
+    # a camera below the film plane: 200 mm displayed, 350 mm in truth
+    store, _ = stored
+    path = images["first"][0]
+    ref = rings_artefact([path], "gold", store, "far", CONFIG, displayed_mm=(200.0,))
+    (found,) = read_calibrations(ArtefactStore(store).get(ref))
+    assert found.camera_length_mm == 200
+    assert found.distance_mm == pytest.approx(350, rel=5e-4)
+    with pytest.raises(UserError, match="2 for 1 images"):
+        rings_artefact([path], "gold", store, "far", CONFIG, displayed_mm=(200.0, 300.0))
 
 
 def test_the_newest_image_of_a_folder(tmp_path: Path) -> None:
