@@ -46,7 +46,7 @@ def test_wrong_matrices_spread_them(scan: Scan4D, wrong: np.ndarray) -> None:
     assert superpose(scan, ScanMatrices(wrong, D, MATRICES.centre_px))[POINT] < 9 * 35 / 2
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.float32])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_any_type_of_counts(scan: Scan4D, dtype: type) -> None:
     assert superpose(scan.with_(frames=scan.frames.astype(dtype)), MATRICES)[POINT] == 9 * 35
 
