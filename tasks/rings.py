@@ -134,7 +134,7 @@ def _displayed(
 
     What the fit was to start from is no such statement.
     """
-    lengths: list[float | None] = [one.camera_length_mm for one in images]
+    lengths: Sequence[float | None] = [one.camera_length_mm for one in images]
     if displayed_mm:
         lengths = list(displayed_mm) * (len(images) if len(displayed_mm) == 1 else 1)
     named = zip(fit.calibrations, lengths, strict=True)
