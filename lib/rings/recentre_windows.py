@@ -12,7 +12,8 @@ from .recentre_image import NoRings
 
 Floats = NDArray[np.float64]
 
-_SIGNIFICANT = 6.0  # standard errors that a ring must stand out
+_SIGNIFICANT = 6.0  # standard errors that a ring must stand out ...
+_SURE = 10.0  # ... and the clearest one: chance makes 6 somewhere along a profile, now and then
 _MOST_RINGS = 10
 _WIDEST = 3.0  # times the usual width of a ring: beyond it, the edge of a stop
 
@@ -46,7 +47,7 @@ def ring_windows(line: Floats, name: str) -> list[Window]:
     far = (peaks > inside + 5) & (peaks < last - 5) & (peaks > max(8, 0.02 * len(mean)))
     strength = found["prominences"] / np.maximum(error[peaks], 1e-30)
     strong = far & (strength > _SIGNIFICANT)
-    if not np.any(strong):
+    if not np.any(strong) or strength[strong].max() < _SURE:
         raise NoRings(
             name, "no ring that stands out of the noise", "powder rings",
             "expose longer, or take another image",
