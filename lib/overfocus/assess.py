@@ -87,6 +87,8 @@ def _covariance(fit: Fit, config: OverfocusConfig) -> tuple[Vectors, float]:
     force = bootstrap.summed_by(region, fit.step.scores)
     stiffness = bootstrap.summed_by(region, fit.step.information)
     weight = np.maximum(stiffness[:, 0, 0] + stiffness[:, 1, 1], 0)
+    if weight.sum() <= 0:
+        raise np.linalg.LinAlgError("no region tells anything")
     # regions that show little must not rule
     left = np.linalg.solve(stiffness + 0.25 * weight.mean() * np.eye(2), force[..., None])[..., 0]
     return (

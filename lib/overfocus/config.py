@@ -27,7 +27,7 @@ class OverfocusConfig(BaseModel):
     max_anisotropy: float = Field(
         0.03, gt=0, description="difference of A's singular values over their sum that is believed"
     )
-    min_lag_snr: float = Field(9.0, gt=0, description="signal to noise of the movement's peaks")
+    min_lag_snr: float = Field(7.0, gt=0, description="signal to noise of the movement's peaks")
     max_spread: float = Field(
         0.006, gt=0, description="relative standard error of A that is still a calibration"
     )

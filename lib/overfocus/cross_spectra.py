@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.fft import fft2, irfft2, next_fast_len, rfft2
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import distance_transform_edt, maximum_filter
 
 Floats = NDArray[np.float32]
 Vectors = NDArray[np.float64]
@@ -30,6 +30,10 @@ Mask = NDArray[np.bool_]
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 #: Shifts are looked for up to this share of the disc's diameter.
 REACH = 0.8
+#: Width of the taper of the frames, pixels, and the leakage through it, of the mean power.
+TAPER, LEAK = 3, 0.01
+#: Share of the disc that two frames must have in common.
+LEAST_OVERLAP = 0.1
 #: Movement at the longest lag, in pixels, below which it cannot be told from standing still.
 LEAST_PX = 0.3
 #: Points of a correlation per pixel.
@@ -65,7 +69,8 @@ class Correlations:
     Attributes
     ----------
     lags : (lag,) scan points apart.
-    maps, variance : (lag, 2 reach + 1, 2 reach + 1) correlation at each shift, and that of noise.
+    maps, variance : (lag, 2 reach + 1, 2 reach + 1) correlation at each shift, and the variance of
+        noise there; 0 where frames hardly overlap.
     """
 
     lags: NDArray[np.int64]
@@ -96,12 +101,14 @@ def spectra_of(contrast: Floats, mask: Mask) -> Spectra:
     """Spectra of (scan_row, scan_column, row, column) contrast that is known in `mask`."""
     reach = max(2, int(REACH * max(mask.any(0).sum(), mask.any(1).sum())))
     size = [next_fast_len(n + reach + 1, real=True) for n in mask.shape]
-    values = rfft2(contrast, size)
+    values = rfft2(contrast * _tapered(mask), size)
     power = np.mean(np.abs(values) ** 2, axis=(0, 1), dtype=float)
     noise = np.percentile(power, 10)
-    weight = np.maximum(power - noise, 0) / np.maximum(power, 1e-30) ** 2
+    # what is weaker than this leaks from the window's edge, and stands still
+    floor = LEAK * power.mean()
+    weight = np.maximum(power - noise, 0) / (power + floor) ** 2
     values = values.reshape(*contrast.shape[:2], -1)
-    shared = np.abs(fft2(mask.astype(float), size)[:, : size[1] // 2 + 1]) ** 2
+    shared = np.abs(fft2(_tapered(mask), size)[:, : size[1] // 2 + 1]) ** 2
     return Spectra(
         np.ascontiguousarray(values.real),
         np.ascontiguousarray(values.imag),
@@ -110,6 +117,13 @@ def spectra_of(contrast: Floats, mask: Mask) -> Spectra:
         np.maximum(_correlation(shared, (size[0], size[1]), UP * reach), 0.5),
         UP * reach,
     )
+
+
+def _tapered(mask: Mask) -> Floats:
+    """A mask that falls off over `TAPER` pixels inside its edge."""
+    inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    rise = np.clip(inside / (TAPER + 1), 0, 1)
+    return np.asarray(np.sin(0.5 * np.pi * rise) ** 2, np.float32)
 
 
 def correlations(spectra: Spectra, use: Mask, axis: int) -> Correlations | None:
@@ -132,7 +146,8 @@ def correlations(spectra: Spectra, use: Mask, axis: int) -> Correlations | None:
         spread = 1.4826 * float(np.median(np.abs(ratio - np.median(ratio))))
         lags.append(lag)
         maps.append(map_)
-        variance.append(max(spread, 1e-12) ** 2 * spectra.overlap)
+        shared = spectra.overlap > LEAST_OVERLAP * spectra.overlap.max()
+        variance.append(np.where(shared, max(spread, 1e-12) ** 2 * spectra.overlap, 0))
     if not lags:
         return None
     return Correlations(np.array(lags), np.array(maps), np.array(variance))
@@ -246,6 +261,8 @@ def _followed(found: Correlations, overlap: Vectors, start: Vectors) -> Vectors:
         if peak is None:
             continue
         at, (y, x) = peak
+        if found.variance[n, y, x] <= 0:
+            break
         snr = found.maps[n, y, x] / np.sqrt(found.variance[n, y, x])
         weight = max(float(snr), 0.0) ** 2
         # a peak within half a pixel of the prediction counts fully
@@ -316,6 +333,8 @@ def _along(maps, variance, lags, vy, vx):  # type: ignore[no-untyped-def]
         a, b = (1 - fy) * (1 - fx), (1 - fy) * fx
         c, d = fy * (1 - fx), fy * fx
         m, v = maps[n], variance[n]
+        if v[int(y + 0.5), int(x + 0.5)] <= 0:
+            continue
         signal += a * m[top, left] + b * m[top, left + 1]
         signal += c * m[top + 1, left] + d * m[top + 1, left + 1]
         noise += v[int(y + 0.5), int(x + 0.5)]

@@ -36,7 +36,9 @@ def polynomials(use: NDArray[np.intp], scan_shape: tuple[int, int]) -> Vectors:
 
 def is_drifting(coefficients: Vectors, errors: Vectors) -> bool:
     """Whether (2, degree) coefficients in binned pixels are a drift, and no noise."""
-    return bool((np.abs(coefficients) > np.maximum(LEAST_PX, LEAST_SIGMA * np.abs(errors))).any())
+    size = np.abs(coefficients)
+    seen = (size > np.maximum(LEAST_PX, LEAST_SIGMA * np.abs(errors))).any()
+    return bool(seen and (size < MOST_PX).all())
 
 
 def steady_drift(scan_to_detector: Vectors, columns: int) -> tuple[Vectors, Vectors]:

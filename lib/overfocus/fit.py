@@ -95,30 +95,13 @@ def fit_binned(
     state, disc, bad, descan = prepared(binned)
     b = binned.binning
     say(f"aperture of radius {disc.radius * b:.1f} px; {len(state.use)} frames, binned by {b}")
-    if movement is None:
-        start = first_movement(state, binned.recorded, disc.radius, descan)
-        if start.missing:
-            raise NotCalibratedError(
-                f"no two frames are neighbours along the scan's {start.missing}: its"
-                " movement cannot be seen"
-            )
-        if not len(start.movements):
-            raise NotCalibratedError(
-                "no common movement stands out of the frames: no specimen, or in focus"
-            )
-        if start.snr[0] < config.min_lag_snr:
-            raise NotCalibratedError(
-                f"no common movement stands out of the frames (signal to noise {start.snr[0]:.1f},"
-                f" needs {config.min_lag_snr:g}): no specimen, in focus, or too few electrons"
-            )
-    else:
-        known = movement / b
-        start = Start(known[None], np.full(1, np.inf), np.inf)
-    say(f"first movement {(start.movements[0] * b).round(3).tolist()} px, SNR {start.snr[0]:.1f}")
     summed = np.asarray(state.weight * state.beam.sum(), np.float32)
+    known = None if movement is None else movement / b
     try:
-        start = _tried_out(state, start)
-        found, step, information = _converged(state, start.movements[0], summed)
+        start = _started(state, binned, disc, descan, config, known)
+        first = start.movements[0]
+        say(f"first movement {(first * b).round(3).tolist()} px, SNR {start.snr[0]:.1f}")
+        found, step, information = _converged(state, first, summed)
         if config.drift != "none":
             found, step, information = _with_drift(
                 binned, state, found, step, information, summed, say
@@ -183,6 +166,28 @@ def prepared(binned: BinnedScan) -> tuple[Frames, Disc, NDArray[np.bool_], Vecto
             f"only {int(state.mask.sum())} binned pixels stay inside the disc over the scan"
         )
     return state, disc, bad, descan
+
+
+def _started(
+    state: Frames, binned: BinnedScan, disc: Disc, descan: Vectors, config: OverfocusConfig,
+    known: Vectors | None,
+) -> Start:  # fmt: skip
+    """The likeliest start, or the known one."""
+    if known is not None:
+        return Start(known[None], np.full(1, np.inf), np.inf)
+    start = first_movement(state, binned.recorded, disc.radius, descan)
+    if start.missing:
+        raise NotCalibratedError(
+            f"no two frames are neighbours along the scan's {start.missing}: its"
+            " movement cannot be seen"
+        )
+    snr = float(start.snr[0]) if len(start.snr) else 0.0
+    if snr < config.min_lag_snr:
+        raise NotCalibratedError(
+            f"no common movement stands out of the frames (signal to noise {snr:.1f}, needs"
+            f" {config.min_lag_snr:g}): no specimen, in focus, or too few electrons"
+        )
+    return _tried_out(state, start)
 
 
 def _middle(binned: BinnedScan) -> Vectors:

@@ -134,7 +134,8 @@ def _halves_snr(spectra: Spectra, use: NDArray[np.bool_], movement: Vectors) -> 
         both = []
         for axis in (0, 1):
             part = use.copy()
-            cut = part.shape[1 - axis] // 2
+            present = np.flatnonzero(use.any(axis))
+            cut = int(present[len(present) // 2])
             away = slice(cut, None) if half == 0 else slice(0, cut)
             part[(slice(None), away) if axis == 0 else (away, slice(None))] = False
             both.append(correlations(spectra, part, axis))
