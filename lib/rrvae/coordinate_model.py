@@ -127,9 +127,7 @@ class CoordinateModel:
         k = self.latents
         angle, log_sd, mean, content = torch.split(out, [out.shape[-1] - 2 * k - 1, 1, k, k], -1)
         turn = (
-            angle[..., 0]
-            if self.angle == "gaussian"
-            else torch.atan2(angle[..., 1], angle[..., 0])
+            angle[..., 0] if self.angle == "gaussian" else torch.atan2(angle[..., 1], angle[..., 0])
         )
         return Posterior(
             turn, log_sd[..., 0].clamp(LOWEST, HIGHEST), mean, content.clamp(LOWEST, HIGHEST)

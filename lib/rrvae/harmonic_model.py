@@ -88,7 +88,9 @@ class HarmonicModel:
         upright, _ = basis.upright(basis.coefficients(patterns.data))
         seen = np.concatenate([upright.real, upright.imag[:, basis.order > 0]], axis=1)
         fixed = int((basis.order == 0).sum())
-        return cls(basis, config.latents, config.hidden, scale, _linear(seen, config.latents, fixed))
+        return cls(
+            basis, config.latents, config.hidden, scale, _linear(seen, config.latents, fixed)
+        )
 
     @property
     def pixels(self) -> NDArray[np.int64]:

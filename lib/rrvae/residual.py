@@ -5,7 +5,9 @@ its content are compared with those of the scan itself: the squared Mahalanobis 
 robust mean and covariance. Residuals of neighbouring points are added with Gaussian weights of the size of a
 defect as the probe sees it. The sum's distribution over the scan, which holds few defects, is
 taken from the scan: median and spread of its cube root, which is near to normal (Wilson &
-Hilferty, 1931, Proc. Natl Acad. Sci. 17, 684), and its p-value is that of the normal. A p-value
+Hilferty, 1931, Proc. Natl Acad. Sci. 17, 684), and its p-value is that of the normal. A missing
+atom leaves patterns that are not new, only elsewhere: so the leading content, less the part of its
+map that repeats with the lattice, is added up and compared in the same way. A p-value
 of a map counts the points that are independent of each other (Bonferroni).
 """
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label, maximum_position
 from scipy.special import log_ndtr
 
+from .lattice import aperiodic
 from .patterns import Patterns
 from .train import Ensemble
 
@@ -56,7 +59,8 @@ class Residual:
     ----------
     chi2 : (scan rows, scan columns) squared residual over the noise, per degree of freedom; NaN
         where there is no pattern.
-    sigma : the same shape; significance in standard deviations.
+    sigma : the same shape; significance in standard deviations, the greater of that of the
+        residual and that of the leading content less its periodic part.
     p : the same shape; probability of as much by chance at this point.
     defects : regions above `FOUND_SIGMA`, the most significant first.
     """
@@ -96,9 +100,14 @@ def residual(
     distance = _mahalanobis(np.concatenate([np.concatenate(parts), latents.content[seed]], axis=1))
     width = (1.0, 1.0) if scan_step_A is None else tuple(RADIUS_A / s for s in scan_step_A)
     sigma, independent = _significance(patterns.map_of(distance), width)
-    log_p = log_ndtr(-sigma)
+    leading = latents.leading_content[seed]
+    sigma = np.fmax(sigma, _deviation(aperiodic(patterns.map_of(leading)), width))
+    log_p = log_ndtr(-sigma) + np.log(2)  # of two maps the one that is farther off
     return Residual(
-        patterns.map_of(chi2), sigma, np.exp(log_p), _defects(sigma, independent, width)
+        patterns.map_of(chi2),
+        sigma,
+        np.exp(np.minimum(log_p, 0.0)),
+        _defects(sigma, independent, width),
     )
 
 
@@ -145,13 +154,25 @@ def _significance(distance: Floats, width: tuple[float, ...]) -> tuple[Floats, f
     return (root - middle) / spread, float(max(there.sum() / area, 1.0))
 
 
+def _deviation(values: Floats, width: tuple[float, ...]) -> Floats:
+    """Standard deviations of a locally added map about its median, either way."""
+    there = np.isfinite(values)
+    added = gaussian_filter(np.where(there, values, 0.0), width, mode="constant")
+    # of independent values the sum's spread goes with the root of the squared weights' sum
+    narrow = tuple(w / np.sqrt(2) for w in width)
+    squares = gaussian_filter(there.astype(float), narrow, mode="constant")
+    even = np.where(there, added / np.sqrt(np.maximum(squares, 1e-6)), np.nan)
+    off = even - np.nanmedian(even)
+    return np.abs(off) / max(float(1.4826 * np.nanmedian(np.abs(off))), 1e-12)
+
+
 def _defects(sigma: Floats, independent: float, width: tuple[float, ...]) -> tuple[Defect, ...]:
     regions, count = label(np.nan_to_num(sigma, nan=-np.inf) > FOUND_SIGMA)
     found = []
     for number in range(1, count + 1):
         row, column = maximum_position(sigma, regions, number)
         best = float(sigma[row, column])
-        log10_p = min((log_ndtr(-best) + np.log(independent)) / np.log(10), 0.0)
+        log10_p = min((log_ndtr(-best) + np.log(2 * independent)) / np.log(10), 0.0)
         size = int((regions == number).sum())
         found.append(Defect(int(row), int(column), best, float(log10_p), size))
     return tuple(sorted(found, key=lambda one: -one.sigma))

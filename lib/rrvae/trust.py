@@ -186,7 +186,9 @@ def held_out_gain(ensemble: Ensemble, patterns: Patterns) -> Floats:
     with torch.no_grad():
         for part in inputs.split(64):
             shown = part.expand(ensemble.seeds, -1, -1)
-            told = ensemble.model.nothing(shown) - ensemble.model.terms(ensemble.weights, shown).loss
+            told = (
+                ensemble.model.nothing(shown) - ensemble.model.terms(ensemble.weights, shown).loss
+            )
             parts.append(told)
     return np.asarray(torch.cat(parts, dim=1).mean(1).numpy(), float)
 
