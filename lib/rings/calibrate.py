@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +14,15 @@ from ..formats.image import DiffractionImage
 from .assignment import Assignment, Peaks, best_scales, find_rings
 from .background import Mask
 from .calibrant import Calibrant
-from .calibration import Ring, RingCalibration
+from .calibration import RingCalibration
 from .centre_start import RoundStart, find_round_start
 from .config import RingConfig
-from .joint_fit import HEIGHT, RADIAL, STRETCH, THREE_FOLD, TILT, JointFit, fit_jointly
+from .joint_fit import RADIAL, STRETCH, THREE_FOLD, TILT, fit_jointly
 from .masking import find_mask
-from .pixel_map import PixelMap, map_of
+from .outcome import Fitted, outcome
+from .pixel_map import PixelMap
 from .ring_points import RingPoints, joined, measure_rings
-from .verdict import Stated, judge
+from .verdict import Stated
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +63,6 @@ class _View:
     peaks: Peaks
     stated: Stated | None
     scales: tuple[Assignment, ...]
-    elsewhere: Assignment | None
 
 
 def calibrate_rings(
@@ -119,11 +118,13 @@ def fit_rings(
             shared = _with_three_fold(points, maps, tangent, shared, config)
         fit = fit_jointly(points, maps, tangent, shared, config.heights_um)
         maps = list(fit.maps)
-    drift = None if config.tilt else _tilt_hint(fit, tangent)
     calibrations = tuple(
-        _calibration(i, view, fit, calibrant, config, (wavelength, pixel), drift)
+        outcome(
+            Fitted(i, view.image, view.counts, view.good, view.stated, view.scales, fit),
+            calibrant, tangent, config, (wavelength, pixel),
+        )
         for i, view in enumerate(views)
-    )
+    )  # fmt: skip
     return RingFit(
         calibrations,
         fit.points,
@@ -207,7 +208,7 @@ def _view(
         near = best_scales(peaks, calibrant, wavelength, (limits[0], limits[1]))
         if not near or near[0].score < 0.8 * anywhere[0].score:
             near = anywhere
-    return _View(image, counts, mask.good, round_start, peaks, stated, tuple(near), anywhere[0])
+    return _View(image, counts, mask.good, round_start, peaks, stated, tuple(near))
 
 
 def _stated(
@@ -313,127 +314,4 @@ def _with_three_fold(
     ratio = value @ np.linalg.solve(fit.covariance[np.ix_(index, index)], value)
     return (*shared, *THREE_FOLD) if ratio > SEEN_SIGMA**2 else shared
 
-
-def _tilt_hint(fit: JointFit, tangent: Floats) -> float | None:
-    """By how much the outermost ring leaves the centre of the others, px; None if it does not.
-
-    Tilt shifts rings by ``rho^2 tilt / L``: a linear fit of that to what is left over, beside all
-    that centre, distance and ellipse could take up.
-    """
-    p = fit.points
-    used = p.used & (p.image == 0)
-    if len(np.unique(p.ring[used])) < 3:
-        return None
-    rho = fit.maps[0].distance_px * tangent[p.ring[used]]
-    rho /= rho.max()
-    a = np.radians(p.azimuth_deg[used])
-    columns = np.stack(
-        [rho**2 * np.cos(a), rho**2 * np.sin(a), np.cos(a), np.sin(a), rho,
-         rho * np.cos(2 * a), rho * np.sin(2 * a)], axis=1
-    ) / p.sigma_px[used, None]  # fmt: skip
-    covariance = np.linalg.pinv(columns.T @ columns)
-    shift = (covariance @ (columns.T @ (p.residual_px[used] / p.sigma_px[used])))[:2]
-    variance = covariance[:2, :2] * max(fit.chi2, 1.0)
-    if shift @ np.linalg.solve(variance, shift) < SEEN_SIGMA**2:
-        return None
-    return float(np.hypot(*shift))
-
-
-def _calibration(
-    i: int,
-    view: _View,
-    fit: JointFit,
-    calibrant: Calibrant,
-    config: RingConfig,
-    known: tuple[float, float],
-    drift: float | None,
-) -> RingCalibration:
-    """What the fit says of image `i`, judged."""
-    wavelength, pixel = known
-    m = fit.maps[i]
-    names, covariance = _outward(i, fit, pixel)
-    plain = RingCalibration(
-        name=view.image.name,
-        shape=view.image.shape,
-        calibrant=calibrant.name,
-        wavelength_A=wavelength,
-        pixel_size_mm=pixel,
-        distance_mm=m.distance_px * pixel,
-        beam_centre_px=m.centre_px,
-        distortion=m.distortion,
-        three_fold_per_px=m.three_fold_per_px,
-        radial_per_mm2=m.radial_per_px2 / pixel**2,
-        rot1_rad=m.rot1_rad,
-        rot2_rad=m.rot2_rad,
-        parameters=names,
-        covariance=covariance,
-        rings=_rings(i, view, fit, calibrant),
-        background_level=float(np.median(view.counts[view.good])),
-        camera_length_mm=view.image.camera_length_mm or config.camera_length_mm,
-        height_um=config.heights_um[0] if config.heights_um else None,
-        height_per_um=fit.height_per_um,
-    )
-    verdict, reasons = judge(
-        plain, view.scales, view.elsewhere, view.stated, config, drift, _lengths(fit)
-    )
-    return replace(plain, verdict=verdict, reasons=reasons)
-
-
-def _lengths(fit: JointFit) -> int:
-    """How many different camera lengths were fitted together."""
-    distances = sorted(m.distance_px for m in fit.maps)
-    return 1 + sum(b > 1.15 * a for a, b in pairwise(distances))
-
-
-def _rings(i: int, view: _View, fit: JointFit, calibrant: Calibrant) -> tuple[Ring, ...]:
-    rings = []
-    p = fit.points
-    for k in np.unique(p.ring[p.image == i]):
-        here = (p.image == i) & (p.ring == k)
-        used = here & p.used
-        if not np.any(used):
-            continue
-        rest, weight = p.residual_px[used], p.sigma_px[used] ** -2.0
-        azimuths = np.unique(np.floor(p.azimuth_deg[used] / 12))
-        h, k_, l_ = (int(v) for v in calibrant.hkl[k])
-        rings.append(
-            Ring(
-                (h, k_, l_),
-                float(calibrant.d_A[k]),
-                int(np.count_nonzero(used)),
-                int(np.count_nonzero(here & ~p.used)),
-                len(azimuths) / 30,
-                float(np.sqrt(np.mean(rest**2))),
-                float(np.sum(weight * rest) / np.sum(weight)),
-            )
-        )
-    return tuple(rings)
-
-
-def _outward(i: int, fit: JointFit, pixel: float) -> tuple[tuple[str, ...], Floats]:
-    """Names and covariance in the terms of a `RingCalibration`."""
-    m = fit.maps[i]
-    own = f":{i}" if f"log_distance:{i}" in fit.names else ":0"
-    a, b = m.stretch
-    size = max(math.hypot(a, b), 1e-9)
-    ratio = math.exp(2 * size)
-    half = math.degrees(0.5) / size**2
-    rows: list[tuple[str, dict[str, float]]] = [
-        ("beam_row_px", {f"row_px:{i}": 1.0}),
-        ("beam_column_px", {f"column_px:{i}": 1.0}),
-        ("distance_mm", {f"log_distance{own}": m.distance_px * pixel}),
-        ("ratio", {"stretch_a": 2 * ratio * a / size, "stretch_b": 2 * ratio * b / size}),
-        ("azimuth_deg", {"stretch_a": -b * half, "stretch_b": a * half}),
-        *[(name, {name: 1.0}) for name in (*TILT, *THREE_FOLD)],
-        ("radial_per_mm2", {RADIAL[0]: pixel**-2}),
-        (HEIGHT[0], {HEIGHT[0]: 1.0}),
-    ]
-    rows = [row for row in rows if next(iter(row[1])) in fit.names]
-    matrix = np.zeros((len(rows), len(fit.names)))
-    for r, (_, parts) in enumerate(rows):
-        for name, value in parts.items():
-            matrix[r, fit.names.index(name)] = value
-    return tuple(name for name, _ in rows), matrix @ fit.covariance @ matrix.T
-
-
-__all__ = ["RingFit", "RingPoints", "calibrate_rings", "fit_rings", "map_of"]
+__all__ = ["RingFit", "RingPoints", "calibrate_rings", "fit_rings"]

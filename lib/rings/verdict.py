@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..optics import electron_wavelength_A
-from .assignment import SAME_SCALE, Assignment
+from .assignment import Assignment
 from .calibration import CALIBRATED, NOT_CALIBRATED, RingCalibration
 from .config import RingConfig
 
@@ -36,13 +36,26 @@ class Stated:
     by: str
 
 
+@dataclass(frozen=True)
+class LeftOver:
+    """What a fit could not take up, at the outermost ring, px; 0 where it is not clear of noise.
+
+    Attributes
+    ----------
+    drift_px : by how much that ring leaves the centre of the others.
+    ellipse_px : amplitude of an ellipse other than the one fitted.
+    """
+
+    drift_px: float
+    ellipse_px: float
+
+
 def judge(
     found: RingCalibration,
     scales: Sequence[Assignment],
-    elsewhere: Assignment | None,
     stated: Stated | None,
     config: RingConfig,
-    drift_px: float | None,
+    left: LeftOver,
     n_lengths: int,
 ) -> tuple[str, tuple[str, ...]]:
     """The verdict, and its reasons: first those against, then what to know.
@@ -51,9 +64,8 @@ def judge(
     ----------
     found : the fit of one image.
     scales : scales that were possible, best first; the first was taken.
-    elsewhere : the best scale whatever is stated.
     stated : the distance that the scale was to be near, if any.
-    drift_px : by how much the outermost ring leaves the common centre, where it does.
+    left : what the fit could not take up.
     n_lengths : how many camera lengths were fitted together.
     """
     against = [
@@ -61,11 +73,11 @@ def judge(
         *_stated(found, stated, config),
         *_numbers(found, config),
         *_misfit(found),
-        *_drift(drift_px, config),
+        *_drift(left, config),
     ]
     notes = [
         *_known(found, stated),
-        *_small_drift(drift_px, config),
+        *_small_drift(left, config),
         *_tilt(found, config, n_lengths),
     ]
     return (NOT_CALIBRATED if against else CALIBRATED), (*against, *notes)
@@ -173,20 +185,27 @@ def _known(found: RingCalibration, stated: Stated | None) -> list[str]:
     return [text + f"; {stated.by} agrees to {abs(ratio - 1):.1%}"]
 
 
-def _drift(drift_px: float | None, config: RingConfig) -> list[str]:
-    """Against one centre for rings that have none; `_small_drift` where it does not matter."""
-    if drift_px is None or drift_px <= DRIFT_PER_CENTRE * config.largest_centre_sd_px:
-        return []
-    return [
-        f"the rings are not concentric: the outermost leaves the others' centre by "
-        f"{drift_px:.2f} px, as a tilted camera or an off-axis lens would have it; fit the tilt"
-    ]
+def _drift(left: LeftOver, config: RingConfig) -> list[str]:
+    """Against one centre for rings that have none, one ellipse for images that have several."""
+    reasons = []
+    if left.drift_px > DRIFT_PER_CENTRE * config.largest_centre_sd_px:
+        reasons.append(
+            f"the rings are not concentric: the outermost leaves the others' centre by "
+            f"{left.drift_px:.2f} px, as a tilted camera or an off-axis lens would have it"
+            + ("" if config.tilt else "; fit the tilt")
+        )
+    if left.ellipse_px > DRIFT_PER_CENTRE * config.largest_centre_sd_px:
+        reasons.append(
+            f"the ellipse leaves the outermost ring by {left.ellipse_px:.2f} px: not that of all "
+            "images, or not the one that was given"
+        )
+    return reasons
 
 
-def _small_drift(drift_px: float | None, config: RingConfig) -> list[str]:
-    if drift_px is None or _drift(drift_px, config):
+def _small_drift(left: LeftOver, config: RingConfig) -> list[str]:
+    if not 0 < left.drift_px <= DRIFT_PER_CENTRE * config.largest_centre_sd_px:
         return []
-    return [f"the outermost ring leaves the others' centre by {drift_px:.2f} px"]
+    return [f"the outermost ring leaves the others' centre by {left.drift_px:.2f} px"]
 
 
 def _tilt(found: RingCalibration, config: RingConfig, n_lengths: int) -> list[str]:
@@ -202,6 +221,3 @@ def _tilt(found: RingCalibration, config: RingConfig, n_lengths: int) -> list[st
         "apart only by rings that are not concentric, which an off-axis lens makes too; give two "
         "camera lengths or a known distortion"
     ]
-
-
-__all__ = ["SAME_SCALE", "Stated", "judge"]
