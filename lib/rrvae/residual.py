@@ -2,13 +2,14 @@
 
 The residual of a pattern, turned upright and summed up by circular harmonics on a few rings, and
 its content are compared with those of the scan itself: the squared Mahalanobis distance to their
-robust mean and covariance. Residuals of neighbouring points are added with Gaussian weights of the size of a
-defect as the probe sees it. The sum's distribution over the scan, which holds few defects, is
-taken from the scan: median and spread of its cube root, which is near to normal (Wilson &
-Hilferty, 1931, Proc. Natl Acad. Sci. 17, 684), and its p-value is that of the normal. A missing
-atom leaves patterns that are not new, only elsewhere: so the leading content, less the part of its
-map that repeats with the lattice, is added up and compared in the same way. A p-value
-of a map counts the points that are independent of each other (Bonferroni).
+robust mean and covariance. Distances of neighbouring points are added with Gaussian weights of
+the size of a defect as the probe sees it. The sum's distribution over the scan, which holds few
+defects, is taken from the scan: median and spread of its cube root, which is near to normal
+(Wilson & Hilferty, 1931, Proc. Natl Acad. Sci. 17, 684), and its p-value is that of the normal.
+
+A missing atom leaves patterns that are not new, only elsewhere: so the leading content, less the
+part of its map that repeats with the lattice, is added up and compared in the same way. The
+p-value of a defect counts both maps and the places that are independent (Bonferroni).
 """
 
 from __future__ import annotations

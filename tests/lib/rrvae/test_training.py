@@ -1,5 +1,7 @@
 """Training, trust, residuals, files and new scans, on small patterns of known angles."""
 
+# ruff: noqa: E402 - without torch nothing below can be imported
+
 from dataclasses import replace
 
 import numpy as np
@@ -231,7 +233,7 @@ def test_bad_patterns(change, told):
 
 
 def test_coordinate_model_learns():
-    patterns, _, turn = wedges(200)
+    patterns, _, _ = wedges(200)
     config = CoordinateConfig(
         epochs=30, look_every=10, seeds=(0,), learning_rate=2e-3, pixels=128, angle="circular"
     )
