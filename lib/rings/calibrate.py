@@ -314,4 +314,5 @@ def _with_three_fold(
     ratio = value @ np.linalg.solve(fit.covariance[np.ix_(index, index)], value)
     return (*shared, *THREE_FOLD) if ratio > SEEN_SIGMA**2 else shared
 
+
 __all__ = ["RingFit", "RingPoints", "calibrate_rings", "fit_rings"]
