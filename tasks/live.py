@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = ".live"
 OVERFOCUS = "Calibration by an overfocused scan"
-_ANSWERS = (0.125, 0.25, 0.5, 0.75)  # parts of the scan after which it is calibrated
+_ANSWERS = (0.25, 0.5, 0.75)  # parts of the scan after which it is calibrated
 _SUPERPOSED_BYTES = 2**30  # larger scans are not superposed while they are read
 _PAGE_S = 0.5  # no more often: drawing must not take the time of what is drawn
 _PREFECT_S = 2.0

@@ -98,7 +98,6 @@ def test_from_files_to_reports(tmp_path: Path, capsys: Capture) -> None:
 def test_an_old_calibration_on_new_scans(tmp_path: Path, capsys: Capture) -> None:
     good = _kept(_scan(), tmp_path, "gold")
     turned = _kept(_scan(TRUTH.with_(scan_rotation_deg=-58.0)), tmp_path, "turned")
-    dark = _kept(_scan(specimen="vacuum"), tmp_path, "dark")
     store = ArtefactStore(tmp_path / "runs")
     at = ["--store", str(store.root)]
     assert main(["calibrate-overfocus", good, *at]) == 0
@@ -113,8 +112,6 @@ def test_an_old_calibration_on_new_scans(tmp_path: Path, capsys: Capture) -> Non
     assert "rotated by" in shown
     figures = store.list("overfocus-check")[-1].manifest.figures_of_merit
     assert figures["rotation_deg"] == pytest.approx(3.0, abs=0.3)
-    assert main(["check-overfocus", "overfocus/gold", dark, *at]) == 1
-    assert "cannot tell" in capsys.readouterr().out
     for wrong in ("overfocus/lead", str(tmp_path / "none.yaml")):
         assert main(["check-overfocus", wrong, good, *at]) == 2
         lines = capsys.readouterr().err.splitlines()
@@ -122,54 +119,41 @@ def test_an_old_calibration_on_new_scans(tmp_path: Path, capsys: Capture) -> Non
 
 
 @pytest.mark.usefixtures("prefect")
-def test_scans_that_do_not_tell_are_not_calibrated(tmp_path: Path, capsys: Capture) -> None:
-    cases = {
-        "in_focus": _scan(TRUTH.with_(overfocus_m=0.0)),
+def test_bad_scans_give_a_verdict_and_no_wrong_number(tmp_path: Path, capsys: Capture) -> None:
+    nan = float("nan")
+    tells_not = {
+        "in_focus": _scan(TRUTH.with_(overfocus_m=0.0), (12, 12)),
         "no_specimen": _scan(specimen="vacuum"),
         "saturated": _scan(faults=Imperfections(saturation=2)),
         "one_row": _scan(scan_shape=(1, 60)),
-        "empty": _scan().with_(frames=np.zeros((24, 24, 96, 96), np.uint16)),
         "all_missing": _scan().with_(missing=np.ones((24, 24), bool)),
     }
-    paths = [_kept(scan, tmp_path, name) for name, scan in cases.items()]
+    tells = {
+        "missing_frames": _scan(faults=Imperfections(missing=0.2)),
+        "dead_quadrant": _scan(faults=Imperfections(dead_quadrant=True, hot_pixels=9)),
+        "nan_metadata": replace(_scan(), camera_length_mm=nan, scan_step_nm=(nan, nan)),
+    }
+    paths = [_kept(scan, tmp_path, name) for name, scan in (tells_not | tells).items()]
     store = ArtefactStore(tmp_path / "runs")
     assert main(["calibrate-overfocus", *paths, "--store", str(store.root)]) == 1
     shown = capsys.readouterr().out
-    for name in cases:
+    for name in tells_not:
         figures = store.get(f"overfocus/{name}").manifest.figures_of_merit
         assert figures["verdict"] == "not calibrated", name
+        assert "scan_rotation_deg" not in figures
         assert re.search(rf"{name}\.zarr: not calibrated\. \S+", shown)
         page = store.get(f"overfocus/{name}").files / "report.html"
         assert "Not calibrated" in page.read_text(encoding="utf-8")
-
-
-@pytest.mark.usefixtures("prefect")
-def test_scans_with_faults_are_calibrated_all_the_same(tmp_path: Path) -> None:
-    cases = {
-        "missing_frames": _scan(faults=Imperfections(missing=0.2)),
-        "dead_quadrant": _scan(faults=Imperfections(dead_quadrant=True)),
-        "nan_metadata": replace(
-            _scan(), camera_length_mm=float("nan"), scan_step_nm=(float("nan"),) * 2
-        ),
-        "hot": _scan(faults=Imperfections(hot_pixels=20, gain_sd=0.03, chip_gap_px=2)),
-    }
-    paths = [_kept(scan, tmp_path, name) for name, scan in cases.items()]
-    store = ArtefactStore(tmp_path / "runs")
-    assert main(["calibrate-overfocus", *paths, "--store", str(store.root)]) in (0, 1)
-    for name in cases:
-        manifest = store.get(f"overfocus/{name}").manifest
-        figures = manifest.figures_of_merit
-        if figures["verdict"] == "calibrated":  # or says that it is not: never a wrong number
+    for name in tells:
+        figures = store.get(f"overfocus/{name}").manifest.figures_of_merit
+        if name != "dead_quadrant":  # where half of the edge is gone, it may say that it is not
+            assert figures["verdict"] == "calibrated", name
+        if figures["verdict"] == "calibrated":
             assert _turned(figures["scan_rotation_deg"], -61.0) < 0.5, name
             assert figures["scale_px"] == pytest.approx(3, rel=0.01), name
-    assert (
-        store.get("overfocus/missing_frames").manifest.figures_of_merit["verdict"] == "calibrated"
-    )
-    notes = " ".join(store.get("overfocus/nan_metadata").manifest.notes)
-    assert "camera_length_mm nan" in notes
-    assert "scan points hold no frame" in " ".join(
-        store.get("overfocus/missing_frames").manifest.notes
-    )
+    notes = {name: " ".join(store.get(f"overfocus/{name}").manifest.notes) for name in tells}
+    assert "camera_length_mm nan" in notes["nan_metadata"]
+    assert "scan points hold no frame" in notes["missing_frames"]
 
 
 @pytest.mark.usefixtures("prefect")
