@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def epoch_rate(patterns: Patterns, config: Any) -> tuple[float, float]:
     clock: Callable[..., Any] = lambda *_: stamps.append((time.perf_counter(), time.process_time()))  # noqa: E731
     ensemble = train(patterns, config, clock)
     learned = len(patterns) - int(ensemble.held_out.sum())
-    gaps = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(stamps, stamps[1:], strict=False)]
+    gaps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(stamps)]
     wall, cpu = min(gaps)
     return learned / wall, learned / cpu
 
@@ -82,14 +83,16 @@ def main() -> int:
             np.save(folder / "patterns.npy", patterns.data / np.abs(patterns.data).max())
             for peer in PEERS:
                 try:
-                    command = [environment(peer), Path(__file__).with_name("_rrvae_peers.py"),
-                               peer, folder / "patterns.npy", THREADS, folder / "out.json"]  # fmt: skip
+                    script = Path(__file__).with_name("_rrvae_peers.py")
+                    told_in = folder / "out.json"
+                    given = [script, peer, folder / "patterns.npy", THREADS, told_in]
+                    command = [environment(peer), *given]
                     say(f"{peer}: one epoch")
                     subprocess.run([str(word) for word in command], check=True)
                 except subprocess.CalledProcessError as problem:
                     table.fail(f"{peer}", f"did not run: exit code {problem.returncode}")
                     continue
-                told = json.loads((folder / "out.json").read_text())
+                told = json.loads(told_in.read_text())
                 peers[peer] = told["patterns"] / told["wall_s"]
                 cpu = told["patterns"] / told["cpu_s"]
                 table.tell(f"{peer}, patterns/s", f"{peers[peer]:.1f}", f"{cpu:.1f} per CPU s")

@@ -84,8 +84,7 @@ def apply(ensemble: Ensemble, made: Made, patterns: Patterns) -> Applied:
     )
     latents = ensemble.encode(alike)
     # the noise of another dose leaves other residuals: what is expected of it is taken out
-    found = losses(ensemble, alike) - scale + 1
-    unlike = found > made.loss_quantiles[99]
+    unlike = losses(ensemble, alike) - scale + 1 > made.loss_quantiles[99]
     reasons = []
     if not 1 / DOSE_TOLERANCE <= scale <= DOSE_TOLERANCE:
         reasons.append(

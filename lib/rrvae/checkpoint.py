@@ -184,7 +184,7 @@ def _put_together(
     arrays: dict[str, NDArray[Any]],
     plain: dict[str, Any],
 ) -> HarmonicModel | CoordinateModel:
-    values = {
+    values: dict[str, Any] = {
         name: tuple(one) if isinstance(one, list) else one for name, one in (arrays | plain).items()
     }
     if isinstance(config, CoordinateConfig):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from ..errors import UserError
 from .patterns import Patterns
@@ -162,35 +163,39 @@ def harmonic_basis(
         part = flat[start : start + 4096][:, pixels]
         found[start : start + 4096] = part @ scaled.real + 1j * (part @ scaled.imag)
 
-    kept: list[tuple[int, float, NDArray[np.complexfloating]]] = []
+    kept: list[tuple[int, float, Complexes, Complexes]] = []
     power = np.zeros(highest_order + 1)
     for m in range(highest_order + 1):
         which = np.flatnonzero(order == m)
         noise = 2.0 if m else 1.0
         covariance = found[:, which].T @ found[:, which].conj() / n
-        values, vectors = np.linalg.eigh(covariance.astype(complex))
+        # noise is not quite even: pixels are no continuous plane
+        given = analysis[:, which]
+        uneven = given.T @ given.conj() / noise
+        values, vectors = eigh(covariance.astype(complex), uneven)
         edge = noise * (1 + np.sqrt(len(values) / n)) ** 2 * EDGE_MARGIN
         power[m] = max(float(values.sum()) - noise * len(values), 0.0)
         for value, vector in zip(values, vectors.T, strict=True):
             if value > edge:
-                whole = np.zeros(len(order), complex)
-                whole[which] = vector
-                kept.append((m, float(value), whole))
+                finds, makes = np.zeros((2, len(order)), complex)
+                finds[which], makes[which] = vector, uneven @ vector
+                kept.append((m, float(value), finds, makes))
     kept = sorted(sorted(kept, key=lambda one: -one[1])[:most_components], key=lambda one: one[0])
-    if not any(m for m, _, _ in kept):
+    if not any(one[0] for one in kept):
         raise UserError(
             "patterns", "none that noise at the given dose could not have made",
             "a signal that turns with the pattern",
             "use the COM, record more electrons, or look at dose and gain",
         )  # fmt: skip
-    components = np.asarray([m for m, _, _ in kept], np.int64)
-    values = np.asarray([value for _, value, _ in kept])
-    vectors = np.stack([vector for _, _, vector in kept], axis=1)
+    components = np.asarray([one[0] for one in kept], np.int64)
+    values = np.asarray([one[1] for one in kept])
+    finds = np.stack([one[2] for one in kept], axis=1)
+    makes = np.stack([one[3] for one in kept], axis=1)
     return HarmonicBasis(
         order=components,
         eigenvalue=values,
-        functions=(function @ vectors).T.astype(np.complex64),
-        analysis=(analysis @ vectors.conj()).astype(np.complex64),
+        functions=(function @ makes).T.astype(np.complex64),
+        analysis=(analysis @ finds.conj()).astype(np.complex64),
         pixels=pixels,
         sigma=sigma.astype(np.float32),
         shape=patterns.shape,

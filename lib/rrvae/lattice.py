@@ -27,8 +27,7 @@ def aperiodic(values: Floats) -> Floats:
     lattice = _lattice(filled)
     if lattice is None:
         return values - middle
-    row, column = np.indices(values.shape)
-    position = np.stack([row[there], column[there]], axis=1).astype(float)
+    position = np.argwhere(there).astype(float)
     seen = filled[there]
 
     def loss(vectors: Floats) -> float:
@@ -64,7 +63,7 @@ def _lattice(values: Floats) -> Floats | None:
     least = LEAST_POWER * power[power > 0].mean()
     found: list[Floats] = []
     for _ in range(2):
-        best = np.unravel_index(int(power.argmax()), power.shape)
+        best = tuple(int(i) for i in np.unravel_index(int(power.argmax()), power.shape))
         if power[best] < least:
             return None
         vector = frequency[best]

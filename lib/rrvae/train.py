@@ -35,7 +35,9 @@ LOOKED_AT = 512  # held-out patterns at most, in each look
 class Model(Protocol):
     """What training asks of a model."""
 
-    latents: int
+    @property
+    def latents(self) -> int:
+        """How many content variables."""
 
     def inputs(self, patterns: Patterns) -> Tensor:
         """(n, features) float32, what the encoder is shown."""
@@ -286,7 +288,7 @@ class _Run:
             inputs = self.inputs[orders[:, step * batch : (step + 1) * batch]]
             loss = self.model.terms(self.named(self.flat), inputs, self.drawing).loss.mean(1)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.sum().backward()  # type: ignore[no-untyped-call]
+            loss.sum().backward()
             self.optimizer.step()
             total += loss.detach()
         return (total / steps).cpu().numpy().astype(float)
