@@ -196,21 +196,23 @@ def _add_row(  # type: ignore[no-untyped-def]
         # in the order of detector rows, those that can be on it lie together
         first = np.searchsorted(rows, np.floor(-y0))
         last = np.searchsorted(rows, np.floor(height - y0), side="right")
-        for m in range(first, last):  # apart from the sums, so that it is vectorised
-            y, x = y0 + ys[m], x0 + xs[m]
+        near_y, near_x = ys[first:last], xs[first:last]  # sliced: so it is known not to be < 0
+        near_total, near_hits = total[first:last], hits[first:last]
+        for m in range(len(near_y)):  # apart from the sums, so that it is vectorised
+            y, x = y0 + near_y[m], x0 + near_x[m]
             inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
             index[m] = np.int32(y) * width + np.int32(x) if inside else -1
         if careful:
-            for m in range(first, last):
+            for m in range(len(near_y)):
                 k = index[m]
                 if k >= 0 and usable[k]:
-                    total[m] += flat[k]
-                    hits[m] += 1
+                    near_total[m] += flat[k]
+                    near_hits[m] += 1
         else:
-            for m in range(first, last):
+            for m in range(len(near_y)):
                 k = index[m]
                 if k >= 0:
-                    total[m] += flat[k]
+                    near_total[m] += flat[k]
 
 
 def _sum(scan: Scan4D) -> Floats:
