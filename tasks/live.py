@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from .progress import listening, tell
 from .running import flow_run_id
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ..lib.overfocus.config import OverfocusConfig
     from ..lib.stem4d.scan import Scan4D
 
@@ -52,8 +54,12 @@ class LivePage:
         images: Mapping[str, Any] | None = None,
         final: str = "",
         at_once: bool = False,
+        draw: Callable[[], Sequence[tuple[Figure, str]]] = tuple,
     ) -> None:
-        """Show where things stand, unless that was done a moment ago; from any thread."""
+        """Show where things stand, unless that was done a moment ago; from any thread.
+
+        `draw` makes figures, and what each shows, if there is to be a page.
+        """
         with self._lock:
             if at_once or final or not step.startswith("row "):
                 self._lines = [step, *self._lines[: _LINES - 1]]
@@ -62,7 +68,7 @@ class LivePage:
             from ..lib.report.live_page import live_page
 
             text = live_page(
-                self._name, self._over, step, facts or {}, images or {}, self._lines, final
+                self._name, self._over, step, facts or {}, images or {}, self._lines, final, draw()
             )
             self.path.parent.mkdir(exist_ok=True)
             beside = self.path.with_suffix(".part")

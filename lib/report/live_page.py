@@ -23,6 +23,7 @@ def live_page(
     images: Mapping[str, NDArray[np.float64]],
     lines: Sequence[str] = (),
     final: str = "",
+    drawings: Sequence[tuple[Figure, str]] = (),
 ) -> str:
     """The page as HTML text.
 
@@ -33,6 +34,7 @@ def live_page(
     images : by title, side by side.
     lines : what happened so far, the latest first.
     final : path of the page to go to when all is done; the page is then no longer reloaded.
+    drawings : figures below the images, with what they show.
     """
     body: list[str] = []
     if final:
@@ -43,6 +45,7 @@ def live_page(
         body.append(html.facts(facts))
     if images:
         body.append(html.figure(_side_by_side(images), step, step, raster=True))
+    body += [html.figure(drawing, what, what) for drawing, what in drawings]
     body.append(html.bullets(lines))
     return html.page(name, over, step, body, "This page reloads itself while the work goes on.")
 
