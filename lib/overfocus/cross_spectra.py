@@ -200,15 +200,47 @@ def candidates(
                     found.append(Candidate(both, float(z[y, x])))
     found.sort(key=lambda one: -one.snr)
     kept: list[Candidate] = []
+    # over the overlap, which pulls peaks inwards
+    level = [
+        Correlations(one.lags, one.maps / overlap, (one.variance > 0).astype(float))
+        for one in (down, across)
+    ]
     for one in found:
         if len(kept) < _CANDIDATES and all(not _same(one, other) for other in kept):
-            kept.append(one)
+            kept.append(_sharpened(level[0], level[1], UP * descan, one))
     out = sorted((_polished(down, across, overlap, one) for one in kept), key=lambda one: -one.snr)
     return [
         Candidate(one.movement / UP, one.snr)
         for n, one in enumerate(out)
         if all(not _same(one, other) for other in out[:n])
     ]
+
+
+def _sharpened(
+    down: Correlations, across: Correlations, descan: Vectors, start: Candidate
+) -> Candidate:
+    """The candidate moved to the top of z with ever longer lags; short ones alone are blunt."""
+    first = start.movement[:, 0]
+    a = descan - start.movement
+    side = 1.0 if np.linalg.det(a) >= 0 else -1.0
+    reach = (down.maps.shape[1] - 1) // 2
+    for most in down.lags:
+        if most * np.abs(first).max() > reach:
+            break
+        lags = [one.lags[one.lags <= most] for one in (down, across)]
+        step = 0.25 * UP / float(most)
+        best = (-np.inf, first)
+        for i in range(-2, 3):
+            for j in range(-2, 3):
+                v = first + step * np.array([i, j])
+                u = _turned(v, descan, side)
+                z = _z(down.maps, down.variance, lags[0], v[0], v[1],
+                       across.maps, across.variance, lags[1], u[0], u[1])  # fmt: skip
+                if z > best[0]:
+                    best = (z, v)
+        first = best[1]
+    movement = np.column_stack([first, _turned(first, descan, side)])
+    return Candidate(movement, start.snr)
 
 
 def snr_of(down: Correlations, across: Correlations, movement: Vectors) -> float:
@@ -242,7 +274,7 @@ def _polished(
             movement[:, axis] = column
     z = snr_of(down, across, movement / UP)
     # on a ridge the top is nowhere, or far off
-    return Candidate(movement, z) if z > 0.8 * start.snr else start
+    return Candidate(movement, z) if z > 0.7 * start.snr else start
 
 
 def _followed(found: Correlations, overlap: Vectors, start: Vectors) -> Vectors:

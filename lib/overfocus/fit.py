@@ -40,7 +40,8 @@ FINER, MOST_GRID = 3, 1200
 #: Share of G that a fit may move it by before it is given up.
 RAN_AWAY = 0.4
 #: A second choice of movements is tried out if its z is so large against the first's.
-RIVAL = 0.8
+RIVAL = 0.6
+MOST_TRIED = 3
 
 
 class NotCalibratedError(Exception):
@@ -99,9 +100,9 @@ def fit_binned(
     known = None if movement is None else movement / b
     try:
         start = _started(state, binned, disc, descan, config, known)
-        first = start.movements[0]
-        say(f"first movement {(first * b).round(3).tolist()} px, SNR {start.snr[0]:.1f}")
-        found, step, information = _converged(state, first, summed)
+        say(f"first movement {(start.movements[0] * b).round(3).tolist()} px,"
+            f" SNR {start.snr[0]:.1f}")  # fmt: skip
+        start, (found, step, information) = _first_to_converge(state, start, summed)
         if config.drift != "none":
             found, step, information = _with_drift(
                 binned, state, found, step, information, summed, say
@@ -213,6 +214,23 @@ def _tried_out(state: Frames, start: Start) -> Start:
     best = rivals[int(np.argmax(np.array(gains) > 0.97 * max(gains)))]
     order = np.r_[best, np.delete(np.arange(len(start.movements)), best)]
     return replace(start, movements=start.movements[order], snr=start.snr[order])
+
+
+def _first_to_converge(
+    state: Frames, start: Start, summed: Floats
+) -> tuple[Start, tuple[Vectors, Step, Vectors]]:
+    """The fit from the likeliest movement that it does not run away from."""
+    weight, beam = state.weight.copy(), state.beam.copy()
+    for n in range(len(start.movements)):
+        try:
+            done = _converged(state, start.movements[n], summed)
+        except (NotCalibratedError, np.linalg.LinAlgError):
+            if n + 1 == min(len(start.movements), MOST_TRIED):
+                raise
+            state.weight, state.beam = weight.copy(), beam.copy()
+        else:
+            return replace(start, movements=start.movements[n:], snr=start.snr[n:]), done
+    raise AssertionError("a start has movements")
 
 
 def _converged(

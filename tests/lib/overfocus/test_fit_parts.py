@@ -164,7 +164,8 @@ def test_cross_spectra_find_the_movement_without_a_start() -> None:
     frames, scan = _moving_frames(G, np.zeros((2, 2)))
     state = _state(frames, scan)
     mask = state.mask > 0
-    contrast = (frames / 100 - 1) * mask
+    noise = 0.1 * np.random.default_rng(0).standard_normal(frames.shape)
+    contrast = (frames / 100 - 1 + noise) * mask
     contrast -= (contrast.sum((1, 2)) / mask.sum())[:, None, None] * mask
     spectra = spectra_of(contrast.reshape(16, 16, 40, 40).astype(np.float32), mask)
     use = np.ones((16, 16), bool)
