@@ -31,7 +31,7 @@ LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 #: Shifts are looked for up to this share of the disc's diameter.
 REACH = 0.8
 #: Width of the taper of the frames, pixels, and the leakage through it, of the mean power.
-TAPER, LEAK = 3, 0.01
+TAPER, LEAK = 3, 0.2
 #: Share of the disc that two frames must have in common.
 LEAST_OVERLAP = 0.1
 #: Movement at the longest lag, in pixels, below which it cannot be told from standing still.

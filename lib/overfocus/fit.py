@@ -32,9 +32,10 @@ Tell = Callable[[str], None]
 
 #: Width of the aperture's edge kept out of the fit, binned pixels.
 MARGIN_PX = 1.5
-#: A fit has converged when the scan's outermost frame moves by less, binned pixels.
+#: A fit has converged when the scan's outermost frame would yet move by less, binned pixels; what
+#: is left is told from how much shorter the steps become.
 CONVERGED_PX = 0.004
-MOST_STEPS = 10
+MOST_STEPS = 24
 #: Grid points per pixel, and how large the grid may get.
 FINER, MOST_GRID = 3, 1200
 #: Share of G that a fit may move it by before it is given up.
@@ -241,7 +242,7 @@ def _converged(
     finer = FINER
     while finer > 1 and finer * np.abs(movement * 2 * far).sum(1).max() > MOST_GRID:
         finer -= 1
-    first = movement[:, :2]
+    first, previous = movement[:, :2], np.inf
     smooth, damping, last = 0, DAMPING, np.zeros_like(movement)
     for n in range(MOST_STEPS):
         if n < wide:
@@ -268,7 +269,9 @@ def _converged(
                 " or too few electrons"
             )
         update_layer(state, step, summed)
-        if n > wide and moved < CONVERGED_PX:
+        shorter = min(moved / max(previous, 1e-9), 0.95)
+        previous = moved
+        if n > wide + 1 and moved < CONVERGED_PX and moved * shorter < CONVERGED_PX * (1 - shorter):
             break
     return movement, step, information
 

@@ -14,7 +14,7 @@ MOST_SATURATED = 0.01
 #: Difference of descan from two halves of the aperture's edge, over |A|.
 MOST_APART = 0.03
 #: Relative change of G from the cross-spectra to the fit: more, and it went elsewhere.
-MOST_WALK = 0.15
+MOST_WALK = 0.3
 #: Movement left in the frames, binned pixels r.m.s., beyond which the model is wrong.
 MOST_RESIDUAL = 0.35
 

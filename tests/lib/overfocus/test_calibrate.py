@@ -165,7 +165,7 @@ SOUND = Evidence(90.0, 0.01, 50.0, 0.001, 0.0, 4, True, 0.001)
         ({"bootstrap_spread": float("nan")}, {}, "scatter"),
         ({"predictive_residual_px": 3.0}, {}, "still move"),
         ({}, {"travel_px": 1.0}, "moves 1.0 px"),
-        ({}, {"walk": 0.3}, "away from"),
+        ({}, {"walk": 0.35}, "away from"),
         ({}, {"halves_snr": 3.0}, "one half"),
         ({}, {"disagreement": 0.1}, "two halves"),
         ({}, {"saturated": 0.2}, "saturated"),
