@@ -119,7 +119,10 @@ class HarmonicModel:
 
     @property
     def features(self) -> int:
-        """Length of the inputs: real parts, imaginary parts of what turns, the upright angle."""
+        """Length of the inputs: real parts, imaginary parts of what turns, the upright angle.
+
+        The parts are over `scale`.
+        """
         return len(self.basis.order) + self.turning + 1
 
     def inputs(self, patterns: Patterns) -> Tensor:
@@ -133,7 +136,8 @@ class HarmonicModel:
     def _features(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
         upright, angle = self.basis.upright(self.basis.coefficients(data))
         turning = upright.imag[:, self.basis.order > 0]
-        return np.concatenate([upright.real, turning, angle[:, None]], axis=1, dtype=np.float32)
+        seen = np.concatenate([upright.real, turning], axis=1) / self.scale
+        return np.concatenate([seen, angle[:, None]], axis=1, dtype=np.float32)
 
     def start(self, seed: int) -> dict[str, Tensor]:
         """Weights to begin with: those of `linear`, and random ones that add little at first."""
@@ -148,10 +152,10 @@ class HarmonicModel:
             for one in ("mean", "axes", "gains", "misfit")
         )
         past, last = draw(wide, out, START), torch.zeros(1, out)
-        past[:, 3 : 3 + k] += gains.T * self.scale
+        past[:, 2 : 2 + k] += gains.T * self.scale
         last[0, 0] = 1.0  # atan2(0, 1): at first the reference alone decides
-        last[0, 2] = -1.0
-        last[0, 3 : 3 + k] = -gains @ mean
+        last[0, 2 : 2 + k] = -gains @ mean
+        last[0, 2 + k] = -1.0
         last[0, 3 + k :] = -0.5 * torch.log1p(axes.square().sum(1))
         return {
             "in": draw(wide, self.hidden),
@@ -175,16 +179,16 @@ class HarmonicModel:
         """
         log_variance = torch.nn.functional.softplus(weights["misfit"]).log1p()
         over = self._over(log_variance)
-        real = torch.ones(self.features - 1)
+        real = torch.full((self.features - 1,), self.scale)
         real[len(self.basis.order) + self.basis.reference - self.fixed] = 0.0
-        mean = weights["decoder_bias"] * (self.scale * real.to(over))
+        real = real.to(over)
         rows: list[Tensor] = []
-        for axis in torch.unbind(weights["decoder"] * (self.scale * real.to(over)) * over, dim=1):
+        for axis in torch.unbind(weights["decoder"] * (real * over), dim=1):
             for before in rows:
                 along = (axis * before).sum(-1, keepdim=True)
                 axis = axis - before * (along / before.square().sum(-1, keepdim=True))
             rows.append(axis)
-        return mean, torch.stack(rows, dim=1) / over, log_variance
+        return weights["decoder_bias"] * real, torch.stack(rows, dim=1) / over, log_variance
 
     def _over(self, log_variance: Tensor) -> Tensor:
         """(S, 1, D): one over the spread of each feature."""
@@ -192,17 +196,18 @@ class HarmonicModel:
 
     def encode(self, weights: dict[str, Tensor], inputs: Tensor) -> Posterior:
         """Posterior of inputs (S, n, features) under weights with a leading axis (S)."""
-        x = inputs[..., :-1] / self.scale
+        x = inputs[..., :-1]
         h = torch.tanh(torch.baddbmm(weights["in_bias"], x, weights["in"]))
         h = torch.tanh(torch.baddbmm(weights["middle_bias"], h, weights["middle"]))
         out = torch.baddbmm(weights["out_bias"], h, weights["out"])
         out = torch.baddbmm(out, x, weights["past"])
-        uv, spread, mean, sd = torch.split(out, [2, 1, self.latents, self.latents], dim=-1)
+        uv, mean, log_sd = torch.split(out, [2, self.latents, 1 + self.latents], dim=-1)
+        log_sd = log_sd.clamp(LOWEST, HIGHEST)
         return Posterior(
             angle=torch.atan2(uv[..., 1], uv[..., 0]) + inputs[..., -1],
-            angle_log_sd=spread[..., 0].clamp(LOWEST, HIGHEST),
+            angle_log_sd=log_sd[..., 0],
             mean=mean,
-            log_sd=sd.clamp(LOWEST, HIGHEST),
+            log_sd=log_sd[..., 1:],
         )
 
     def terms(
@@ -214,12 +219,12 @@ class HarmonicModel:
         mean, axes, log_variance = self.pictures(weights)
         # patterns and pictures over the noise: of counting, and of what pictures leave out
         over = self._over(log_variance)
-        x, axes = x * over, axes * over
+        x, axes = x * (over * self.scale), axes * over
         picture = torch.baddbmm(mean * over, q.mean, axes)
         spread = torch.bmm(torch.exp(2 * q.log_sd), axes.square().sum(-1, keepdim=True))
         squares = x.square().sum(-1) + picture.square().sum(-1) + spread[..., 0]
         overlap = self._overlap(x, picture, q.angle - inputs[..., -1], q.angle_log_sd)
-        volume = 0.5 * log_variance.sum(-1) + 0.5 * log_variance[..., self.fixed :].sum(-1)
+        volume = 0.5 * (log_variance.sum(-1) + log_variance[..., self.fixed :].sum(-1))
         half = 0.5 * squares - overlap + volume
         return Terms(half, kl_uniform_angle(q.angle_log_sd), kl_normal(q.mean, q.log_sd))
 
@@ -241,7 +246,7 @@ class HarmonicModel:
 
     def nothing(self, inputs: Tensor) -> Tensor:
         """(S, n) the loss of inputs (S, n, features) if the mean pattern is all one knows."""
-        return 0.5 * inputs[..., :-1].square().sum(-1)
+        return 0.5 * self.scale**2 * inputs[..., :-1].square().sum(-1)
 
     def decode(self, weights: dict[str, Tensor], angle: Tensor, content: Tensor) -> Tensor:
         """(S, n, P) patterns over their noise, of angles (S, n) and latents (S, n, k)."""
