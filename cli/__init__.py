@@ -19,6 +19,7 @@ from . import (
     overfocus,
     reduce,
     rings,
+    rrvae,
     serve,
     session,
 )
@@ -66,6 +67,7 @@ app.command("check-drift")(rings.check_drift)
 app.command("calibrate-axis")(rings.calibrate_axis)
 app.command("calibrate-overfocus")(overfocus.calibrate_overfocus)
 app.command("check-overfocus")(overfocus.check_overfocus)
+app.add_typer(rrvae.app, name="rrvae")
 app.command("demo")(acquire.demo)
 app.command("cells")(cells.cells)
 app.command("convert")(convert.convert)

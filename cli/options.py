@@ -147,7 +147,7 @@ def stated_overrides(**values: Any) -> SeriesOverrides:
 Config = TypeVar("Config", bound="BaseModel")
 
 
-def chosen(model: type[Config], path: Path | None, **values: Any) -> Config:
+def chosen(model: type[Config], path: Path | None, /, **values: Any) -> Config:
     """Choices: those in a YAML file, then those on the command line.
 
     Raises

@@ -334,3 +334,16 @@ def _tiled(pictures: Floats) -> Floats:
     out = np.full((m, rows + 2, n, columns + 2), np.nan)
     out[:, 1:-1, :, 1:-1] = pictures.transpose(0, 2, 1, 3)
     return out.reshape(m * (rows + 2), n * (columns + 2))
+
+
+def where(places: Floats, title: str) -> Figure:
+    """A map of yes (1) and no (0)."""
+    height = _height(places, 4.0)
+    drawing = Figure(figsize=(4.2, height), layout="constrained")
+    panel = drawing.subplots()
+    colours = colormaps["Blues"].with_extremes(bad=_NONE)
+    panel.imshow(places, cmap=colours, vmin=0, vmax=1.15, interpolation="nearest")
+    panel.set(xticks=[], yticks=[])
+    panel.set_title(title, fontsize=10)
+    panel.spines[:].set_color("#c6d0d9")
+    return drawing

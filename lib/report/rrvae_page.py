@@ -340,7 +340,7 @@ def prepared_section(prepared: Prepared) -> Safe:
         figures.preparation(prepared),
         "mean pattern, noise, and one pattern",
         f"{prepared.patterns} patterns, prepared to {size} pixels{mrad}, with "
-        f"{_dose_text(prepared.dose)} electrons each on average.{same} A pixel weighs 1/(2 noise²): "
-        "there is no other scale. Orange: the disc. Grey: masked.",
+        f"{_dose_text(prepared.dose)} electrons each on average.{same} A pixel weighs "
+        "1/(2 noise²): there is no other scale. Orange: the disc. Grey: masked.",
         raster=True,
     )
