@@ -1,9 +1,9 @@
 """Where each ring lies in each sector of the azimuth, measured from the pixels themselves.
 
 Under the present `PixelMap` the rings are straight in (radius, azimuth). In every sector the
-profile about a ring is a linear sum of the ring's shape T, its derivative T', a sloping background
-and the rings beside it; ``-[T'] / [T]`` is how far the ring lies from where the map puts it. No
-image is interpolated.
+profile about a ring is a linear sum of the ring's shape T, its derivative T', a background with
+slope and curvature, and the rings beside it; ``-[T'] / [T]`` is how far the ring lies from where
+the map puts it. No image is interpolated.
 
 T is a Gaussian times R/r: a spherical shell of reciprocal space that small grains widen by the
 same amount in all directions is denser inside than outside by that factor, which moves the maximum
@@ -171,12 +171,12 @@ def _window(rho: float, reach: float, bin_px: float, n_bins: int) -> slice:
 
 
 def _columns(r: Floats, rho: float, beside: Floats, width: float) -> Floats:
-    """(..., 4 + neighbours): ring, derivative, background, its slope, neighbours; at radii r."""
+    """(..., 5 + neighbours) at radii r: ring, derivative, background to 2nd order, neighbours."""
     x = r - rho
     bell = np.exp(-(x**2) / (2 * width**2)) * rho / np.maximum(r, 1e-6)
     slope = bell * (-x / width**2 - 1 / np.maximum(r, 1e-6))
     others = [np.exp(-((r - other) ** 2) / (2 * width**2)) for other in beside]
-    return np.stack([bell, slope, np.ones_like(x), x / width, *others], axis=-1)
+    return np.stack([bell, slope, np.ones_like(x), x / width, (x / width) ** 2, *others], axis=-1)
 
 
 def _solved(
