@@ -1,21 +1,22 @@
-"""acquire: crystals are collected and reduced one after the other, and merged at the end."""
+"""acquire: crystals are collected and reduced one after the other, and merged every few series."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from prefect import flow
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from ..hardware.guard import guarded
 from ..hardware.lab import Lab, open_lab
-from ..hardware.serialred.acquire import begin, crystals, refuse_impossible
+from ..hardware.serialred.acquire import Session, begin, crystals, refuse_impossible
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.merging.config import MergingConfig
@@ -24,7 +25,7 @@ from ..lib.report.outcome import PhaseOutcome, SeriesOutcome
 from ..lib.sample import load_sample
 from ..lib.serialred.acquisition import Acquisition
 from ..lib.serialred.calibration import CalibrationSet
-from ..lib.serialred.session import SessionConfig
+from ..lib.serialred.session import SessionConfig, Stop
 from ..tasks.acquire import (
     acquisition_artefact,
     calibrate,
@@ -32,15 +33,21 @@ from ..tasks.acquire import (
     kept_calibrations,
     latest_calibration,
     next_crystal,
+    show_grid,
 )
+from ..tasks.growth import completeness
+from ..tasks.live import prefect_progress
 from ..tasks.progress import tell
 from ..tasks.workers import workers
+from .forms import described
 from .reduce import finish_session, one_series
 from .turn import turn
 
 # They only wait for the workers.
 _THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=64))
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
+_COLLECTING = 0.9  # part of a session that is over when the last series is collected
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ class Acquired:
     persist_result=False,
     task_runner=_THREADS,
 )
+@described
 def acquire(
     session: SessionConfig,
     store: Path,
@@ -77,6 +85,7 @@ def acquire(
     config: ReductionConfig | None = None,
     n_workers: int = 1,
     merging: MergingConfig | None = None,
+    merge_every: int = 4,
 ) -> Acquired:
     """Run a SerialRED session.
 
@@ -91,6 +100,8 @@ def acquire(
     config : choices of the reduction engine.
     n_workers : processes that reduce series meanwhile.
     merging : choices of sorting and merging.
+    merge_every : series after which all so far are merged, for who looks on and for
+        `stop.completeness`; the collecting goes on meanwhile.
 
     Raises
     ------
@@ -101,8 +112,16 @@ def acquire(
     sample = load_sample(session.sample) if session.sample else None
     failure = ""
     running: list[PrefectFuture[SeriesOutcome]] = []
-    hunt = None
-    with workers(n_workers, apart=True) as address:
+    hunt: Session | None = None
+
+    def part_done(_: float) -> float:
+        return 0.0 if hunt is None else _COLLECTING * hunt.part_done()
+
+    with (
+        workers(n_workers, apart=True) as address,
+        prefect_progress("acquire", f"acquire {session.name}", part_done),
+    ):
+        merges = Merges(session, store, merge_every, config, merging, address)
         try:
             with _own(session) as safe:
                 refuse_impossible(safe, session)
@@ -119,6 +138,9 @@ def acquire(
                             name, frames, store, session.instrument, None, config, address
                         )
                     )
+                    if why := merges.after(running):
+                        hunt.ended = why
+                    show_grid(hunt.acquisition())
         except UserError as error:
             if hunt is None:
                 raise
@@ -132,6 +154,7 @@ def acquire(
                 done = replace(hunt.acquisition(), ended="Ended by Ctrl-C.")
                 acquisition_artefact(done, session, (), store, calibration)
             raise
+        merges.wait()
         tell("acquire", "finish reductions", 1.0)
         outcomes = tuple(one.result() for one in running)
         outcomes, phases, found = finish_session(
@@ -143,6 +166,94 @@ def acquire(
         done = replace(done, ended=failure)
     kept = keep_acquisition(done, session, outcomes, store, calibration, phases, found)
     return Acquired(kept, done, outcomes, phases, failure)
+
+
+class Merges:
+    """What was collected so far, merged every few series beside the collecting.
+
+    Parameters
+    ----------
+    session : its name, and the rule by which it stops.
+    store : root of the artefact store.
+    every : series after which is merged.
+    config, merging, workers : as of `finish_session`.
+    """
+
+    def __init__(
+        self,
+        session: SessionConfig,
+        store: Path,
+        every: int,
+        config: ReductionConfig | None,
+        merging: MergingConfig | None,
+        workers: str | None,
+    ) -> None:
+        self._session, self._every, self._rest = session, every, (config, merging, workers)
+        self._store, self._merged = store, 0
+        self._running: PrefectFuture[tuple[PhaseOutcome, ...]] | None = None
+
+    def after(self, series: Sequence[PrefectFuture[SeriesOutcome]]) -> str:
+        """Begin the next merge if it is due; why the session is complete, "" while it is not.
+
+        Never waits: what a merge found counts when the next series has been collected.
+        """
+        if self._running is not None:
+            found = _if_over(self._running)
+            if found is None:
+                return ""
+            self._running = None
+            if ended := complete(self._session.stop, found):
+                return ended
+        if len(series) >= self._merged + self._every:
+            outcomes = [one for future in series if (one := _if_over(future))]
+            reduced = sum(bool(one.reduction) for one in outcomes)
+            if reduced >= self._merged + self._every:
+                self._merged = reduced
+                self._running = merged_so_far.submit(
+                    self._session.name, outcomes, self._store, *self._rest
+                )
+        return ""
+
+    def wait(self) -> None:
+        """Wait for the merge that is running, if one is."""
+        if self._running is not None:
+            self._running.wait()
+
+
+def _if_over(future: PrefectFuture[T]) -> T | None:
+    """The result, if there is one by now."""
+    try:
+        return future.result(timeout=0)
+    except TimeoutError:
+        return None
+
+
+@task(task_run_name="merge {session} so far", cache_policy=NO_CACHE, persist_result=False)
+def merged_so_far(
+    session: str,
+    outcomes: Sequence[SeriesOutcome],
+    store: Path,
+    config: ReductionConfig | None,
+    merging: MergingConfig | None,
+    workers: str | None,
+) -> tuple[PhaseOutcome, ...]:
+    """The phases of what is reduced; whatever goes wrong, the collecting goes on."""
+    try:
+        _, phases, _ = finish_session(outcomes, store, session, config, merging, None, workers)
+    except Exception as error:
+        _log.warning("%s was not merged so far: %s", session, str(error).split("\n")[0])
+        return ()
+    return phases
+
+
+def complete(stop: Stop, phases: Sequence[PhaseOutcome]) -> str:
+    """Why the session is complete by what was merged, one line; "" while it is not."""
+    known = {
+        one.name: (int(one.figures["series"]), value)
+        for one in phases
+        if (value := completeness(one)) is not None
+    }
+    return stop.complete(known)
 
 
 @contextmanager
@@ -174,15 +285,25 @@ def _new_folder(wanted: Path) -> Path:
 
 
 @flow(name="calibrate", flow_run_name="calibrate {session.instrument}", persist_result=False)
+@described
 def calibrate_only(session: SessionConfig, store: Path) -> tuple[str, CalibrationSet]:
     """Measure the deflector calibrations that a session needs, and keep them.
+
+    Parameters
+    ----------
+    session : the conditions to calibrate in; see configs/sessions.
+    store : root of the artefact store.
 
     Returns
     -------
     Reference of the artefact, and what is in it.
     """
     ArtefactStore(store).create()
-    with _own(session) as lab:
+    with (
+        prefect_progress("calibrate", f"calibrate {session.instrument}"),
+        _own(session) as lab,
+    ):
         refuse_impossible(lab, session)
         ref = calibrate(lab, session, store)
+        tell("calibrate", "done", 1.0)
     return ref, kept_calibrations(ref, store)

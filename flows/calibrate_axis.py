@@ -8,11 +8,14 @@ from pathlib import Path
 from prefect import flow
 
 from ..lib.artefacts import ArtefactStore
+from ..tasks.live import prefect_progress
 from ..tasks.rotation_axis import calibrate_axis as by_series
 from ..tasks.workers import workers
+from .forms import described
 
 
 @flow(name="calibrate-axis", flow_run_name="calibrate-axis {name}", persist_result=False)
+@described
 def calibrate_axis(
     indexed: Sequence[str],
     store: Path,
@@ -35,5 +38,5 @@ def calibrate_axis(
     Reference of the `rotation-axis` artefact.
     """
     ArtefactStore(store).create()
-    with workers(n_workers) as address:
+    with prefect_progress(name, f"calibrate-axis {name}"), workers(n_workers) as address:
         return by_series(list(indexed), store, name, reach_deg, address)

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.overfocus.plan import Plan
 from ..lib.stem4d.metadata import ScanMetadata
 from ..tasks.convert import label, series_names
-from ..tasks.overfocus import PAGE, calibrate_scan, is_reference
+from ..tasks.overfocus import calibrate_scan, is_reference, name_in, show_overfocus
+from ..tasks.pictures import looking_on, show_pictures
 from ..tasks.progress import tell
 from ..tasks.scan import keep_scan
 from ..tasks.workers import workers
+from .forms import described
 from .reduce import _THREADS, _each, _fault
 
 
@@ -45,12 +47,18 @@ class OverfocusOutcome:
     reason: str = ""
 
 
+def _name_of_run() -> str:
+    given: dict[str, Any] = flow_run.parameters
+    return "calibrate-overfocus " + ", ".join(Path(one).name for one in given["sources"])
+
+
 @flow(
     name="calibrate-overfocus",
-    flow_run_name="calibrate {sources}",
+    flow_run_name=_name_of_run,
     persist_result=False,
     task_runner=_THREADS,
 )
+@described
 def calibrate_overfocus(
     sources: Sequence[str],
     store: Path,
@@ -81,7 +89,7 @@ def calibrate_overfocus(
             address,
         )
     for one in outcomes:
-        _tell_prefect(one, store)
+        _tell_prefect(one, label(name_in(one.source)), store)
     return outcomes
 
 
@@ -121,13 +129,11 @@ def _bare(name: str) -> str:
     return name.removesuffix(".zarr").removesuffix(".zspy")
 
 
-def _tell_prefect(one: OverfocusOutcome, store: Path) -> None:
-    """A few lines in Prefect's own pages."""
-    if not one.overfocus:
-        text = f"**failed**: {one.reason}"
-    else:
-        page = ArtefactStore(store).folder(one.overfocus) / "files" / PAGE
-        numbers = "\n".join(f"- {name}: {value}" for name, value in (one.figures or {}).items())
-        text = f"**{one.verdict}** {one.reason}\n\n{numbers}\n\n[report]({page.as_uri()})"
-    key = label(f"overfocus-{Path(one.source).name}").lower().replace("_", "-").replace(".", "-")
-    create_markdown_artifact(markdown=text, key=key.replace("+", "-").strip("-"))
+def _tell_prefect(one: OverfocusOutcome, name: str, store: Path) -> None:
+    """A few lines and the superposition in Prefect's own pages."""
+    with looking_on(f"what became of {name}"):
+        if one.overfocus:
+            show_overfocus(one.overfocus, store)
+        else:
+            title = f"Overfocused scan {name}"
+            show_pictures(f"overfocus-{name}", title, (), text=f"**failed**: {one.reason}")

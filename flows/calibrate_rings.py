@@ -13,8 +13,11 @@ from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.rings.config import RingConfig
 from ..lib.rings.drift import DriftLimits
-from ..tasks.rings import calibrate, newest_image
+from ..tasks.live import prefect_progress
+from ..tasks.progress import tell
+from ..tasks.rings import calibrate, newest_image, show_rings
 from ..tasks.rings import check_drift as compare
+from .forms import described
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Calibrated:
 
 
 @flow(name="calibrate-rings", flow_run_name="calibrate-rings {name}", persist_result=False)
+@described
 def calibrate_rings(
     images: Sequence[Path],
     store: Path,
@@ -59,14 +63,18 @@ def calibrate_rings(
     displayed_mm : camera length that the microscope displayed, of each image or one of all.
     """
     ArtefactStore(store).create()
-    rings = calibrate(list(images), calibrant, store, name, config, start, displayed_mm)
-    drift, warnings = compare(rings, store, limits)
+    with prefect_progress(name, f"calibrate-rings {name}"):
+        rings = calibrate(list(images), calibrant, store, name, config, start, displayed_mm)
+        show_rings(rings, images[0], store)
+        drift, warnings = compare(rings, store, limits)
+        tell(name, "done", 1.0)
     for warning in warnings:
         get_run_logger().warning("%s: %s", name, warning)
     return Calibrated(rings, drift, warnings)
 
 
 @flow(name="check-drift", flow_run_name="check-drift {name}", persist_result=False)
+@described
 def check_drift(
     folder: Path,
     store: Path,

@@ -10,9 +10,11 @@ from ..lib.artefacts import ArtefactStore
 from ..lib.overfocus.config import OverfocusConfig
 from ..lib.stem4d.metadata import ScanMetadata
 from ..tasks.overfocus_check import check_scan
+from .forms import described
 
 
-@flow(name="check-overfocus", flow_run_name="check {calibration}", persist_result=False)
+@flow(name="check-overfocus", flow_run_name="check {calibration} on {scan}", persist_result=False)
+@described
 def check_overfocus(
     calibration: str,
     scan: str,

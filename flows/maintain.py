@@ -9,9 +9,13 @@ from prefect.artifacts import create_markdown_artifact
 
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
+from ..tasks.live import prefect_progress
+from ..tasks.progress import tell
+from .forms import described
 
 
 @flow(name="maintain", flow_run_name="maintain {store}", persist_result=False)
+@described
 def maintain(store: Path, remove: bool = False, keep: int = 3) -> tuple[str, ...]:
     """Digest every artefact again, and name or remove what nobody needs.
 
@@ -27,8 +31,12 @@ def maintain(store: Path, remove: bool = False, keep: int = 3) -> tuple[str, ...
     UserError : an artefact is not as it was written; all such are named.
     """
     kept = ArtefactStore(store)
-    problems = tuple(str(one) for one in kept.verify())
-    removed = [str(one) for one in kept.gc(dry_run=not remove, keep=keep)]
+    with prefect_progress("maintain", f"maintain {store}"):
+        tell("maintain", "digest artefacts")
+        problems = tuple(str(one) for one in kept.verify())
+        tell("maintain", "look for what nobody needs", 0.8)
+        removed = [str(one) for one in kept.gc(dry_run=not remove, keep=keep)]
+        tell("maintain", "done", 1.0)
     did = "Removed" if remove else "Could be removed"
     lines = [
         f"# {store}",

@@ -11,8 +11,10 @@ from ..lib.merging.config import MergingConfig
 from ..lib.reduction.config import ReductionConfig
 from ..lib.sample import load_sample
 from ..tasks.arrivals import outcomes_of_project
+from ..tasks.live import series_progress
 from ..tasks.report import summarise
 from ..tasks.workers import workers
+from .forms import described
 from .reduce import _THREADS, Reduced, finish_session
 
 
@@ -22,6 +24,7 @@ from .reduce import _THREADS, Reduced, finish_session
     persist_result=False,
     task_runner=_THREADS,
 )
+@described
 def merge_project(
     project: str,
     store: Path,
@@ -49,7 +52,7 @@ def merge_project(
             "`ewaldflow artefacts ls arrival` lists their series",
         )  # fmt: skip
     known = load_sample(sample) if sample else None
-    with workers(n_workers) as address:
+    with series_progress(f"merge {project}", ()), workers(n_workers) as address:
         outcomes, phases, found = finish_session(
             outcomes, store, project, config, merging, known, address
         )

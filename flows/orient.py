@@ -13,10 +13,12 @@ from prefect.cache_policies import NO_CACHE
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.orientation.config import OrientationConfig
+from ..tasks.live import series_progress
 from ..tasks.orient import integrate_again, study_sessions
 from ..tasks.orient import orient as orient_one
 from ..tasks.progress import tell
 from ..tasks.workers import workers
+from .forms import described
 from .reduce import _THREADS, _each, _fault
 
 _log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class Oriented:
 
 
 @flow(name="orient", flow_run_name="orient {name}", persist_result=False, task_runner=_THREADS)
+@described
 def orient(
     reductions: Sequence[str],
     store: Path,
@@ -72,7 +75,7 @@ def orient(
     n_workers : series to refine at once.
     name : of the study.
     """
-    with workers(n_workers) as address:
+    with series_progress(f"orient {name}", reductions), workers(n_workers) as address:
         outcomes = _each(one_reduction, [(ref, store, config, address) for ref in reductions],
                          address)  # fmt: skip
     good = [one.orientation for one in outcomes if one.orientation]

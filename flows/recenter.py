@@ -8,11 +8,14 @@ from pathlib import Path
 from prefect import flow
 
 from ..lib.artefacts import ArtefactStore
+from ..tasks.live import prefect_progress
 from ..tasks.recenter import recenter as recenter_images
 from ..tasks.workers import workers
+from .forms import described
 
 
 @flow(name="recenter", flow_run_name="recenter {name}", persist_result=False)
+@described
 def recenter(
     images: Sequence[Path],
     calibration: str,
@@ -35,5 +38,5 @@ def recenter(
     Reference of the `centres` artefact.
     """
     ArtefactStore(store).create()
-    with workers(n_workers) as address:
+    with prefect_progress(name, f"recenter {name}"), workers(n_workers) as address:
         return recenter_images(list(images), calibration, store, name, address)

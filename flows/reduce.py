@@ -22,6 +22,8 @@ from ..lib.reduction.config import ReductionConfig
 from ..lib.report.outcome import PhaseOutcome, SeriesOutcome, headline_from
 from ..lib.sample import Sample
 from ..tasks.convert import convert, series_names
+from ..tasks.growth import show_phases
+from ..tasks.live import series_progress
 from ..tasks.merge import merge
 from ..tasks.phases import (
     KnownCell,
@@ -36,6 +38,7 @@ from ..tasks.reduce import reduce_series
 from ..tasks.report import made_from, report, report_phase, summarise
 from ..tasks.solve import solve
 from ..tasks.workers import workers
+from .forms import described
 
 # They only wait for the workers, whose number is what counts.
 _THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=64))
@@ -64,6 +67,7 @@ class Reduced:
     persist_result=False,
     task_runner=_THREADS,
 )
+@described
 def reduce(
     sources: Sequence[Path],
     store: Path,
@@ -93,7 +97,7 @@ def reduce(
     """
     ArtefactStore(store).create()
     names = series_names(sources)
-    with workers(n_workers) as address:
+    with series_progress(f"reduce {session}", names), workers(n_workers) as address:
         outcomes = _each(
             one_series,
             [
@@ -177,11 +181,12 @@ def finish_session(
     phases = _each(
         one_phase,
         [
-            (name, found, store, merging, sample, reports, workers)
+            (name, session, found, store, merging, sample, reports, workers)
             for name in structures_of(found, store)
         ],
         workers,
     )
+    show_phases(session, phases, found, store)
     return tuple(outcomes), phases, found
 
 
@@ -209,9 +214,10 @@ def with_known_cell(
         tell(name, "done", 1.0)
 
 
-@task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="{session} {name}", cache_policy=NO_CACHE, persist_result=False)
 def one_phase(
     name: str,
+    session: str,
     phases: str,
     store: Path,
     merging: MergingConfig,

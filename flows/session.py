@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
@@ -15,7 +16,7 @@ from ..lib.merging.config import MergingConfig
 from ..lib.reduction.config import ReductionConfig
 from ..lib.report.outcome import SeriesOutcome
 from ..lib.sample import load_sample
-from ..lib.series.announced import AnnouncedSeries
+from ..lib.series.announced import AnnouncedSeries, series_below
 from ..tasks.arrivals import (
     keep_outcome,
     known_outcome,
@@ -23,16 +24,26 @@ from ..tasks.arrivals import (
     outcomes_of,
     wait_for,
 )
+from ..tasks.live import series_progress
+from ..tasks.progress import tell
 from ..tasks.report import summarise
 from ..tasks.sessions import holding, merged_series
 from ..tasks.workers import workers
+from .forms import described
 from .reduce import _THREADS, Reduced, _each, finish_session, one_series
 
 
-@flow(name="session", flow_run_name="{name}", persist_result=False, task_runner=_THREADS)
+def _name_of_run() -> str:
+    given: dict[str, Any] = flow_run.parameters
+    sample = given.get("sample")
+    return f"{given['name']} of {sample}" if sample else str(given["name"])
+
+
+@flow(name="session", flow_run_name=_name_of_run, persist_result=False, task_runner=_THREADS)
+@described
 def session(
     folder: Path,
-    series: Sequence[AnnouncedSeries],
+    series: Sequence[AnnouncedSeries] | None,
     store: Path,
     name: str,
     closed: bool = True,
@@ -52,7 +63,7 @@ def session(
     Parameters
     ----------
     folder : of the session on this machine.
-    series : finished ones.
+    series : finished ones; None for all that lie in the folder now.
     store : root of the artefact store.
     name : of the session.
     closed : whether it is over; it is merged then, and otherwise every few series.
@@ -64,11 +75,13 @@ def session(
     """
     ArtefactStore(store).create()
     known = load_sample(sample) if sample else None
+    series = _all_in(folder) if series is None else series
     choices: dict[str, Any] = {
         "instrument": instrument,
         "reduction": None if config is None else config.model_dump(mode="json"),
     }
-    with workers(n_workers) as address:
+    labels = [_label(name, one) for one in series]
+    with series_progress(f"session {name}", labels), workers(n_workers) as address:
         now = _each(
             arrived_series,
             [
@@ -102,20 +115,41 @@ def arrived_series(
     workers: str | None,
 ) -> SeriesOutcome:
     """One series, from its arrival to its report; whatever goes wrong stays with it."""
-    label = name if series.folder == "." else f"{name}-{series.folder.replace('/', '-')}"
+    label = _label(name, series)
     source = folder / series.folder
     # a run that was taken for dead may still be at it
     with holding(label, store, wait=True):
         if before := known_outcome(name, label, series.digest, choices, store):
+            tell(label, "known already", 1.0)
             return before
         try:
             wait_for(folder, series, arrival_limit_s)
         except UserError as error:
+            tell(label, "did not arrive", 1.0)
             return SeriesOutcome(label, str(source), reason=str(error))
         outcome = one_series(label, source, store, choices["instrument"], None, config, workers)
         if not outcome.reason.startswith("unexpected"):  # a fault of ours may be mended
             keep_outcome(outcome, name, series.digest, choices, store)
     return outcome
+
+
+def _label(session: str, series: AnnouncedSeries) -> str:
+    """Name of a series among those of all sessions."""
+    return session if series.folder == "." else f"{session}-{series.folder.replace('/', '-')}"
+
+
+def _all_in(folder: Path) -> tuple[AnnouncedSeries, ...]:
+    try:
+        found = series_below(folder)
+    except OSError as error:
+        raise UserError(
+            folder, error.strerror or str(error), "the folder of a session", "check the path"
+        ) from None
+    if not found:
+        raise UserError(
+            folder, "no frames", "a folder of frames for each series", "give a session's folder"
+        )
+    return found
 
 
 def _with(kept: Sequence[SeriesOutcome], now: Sequence[SeriesOutcome]) -> tuple[SeriesOutcome, ...]:

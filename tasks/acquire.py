@@ -7,7 +7,6 @@ from pathlib import Path
 
 import yaml
 from prefect import task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from ..hardware.calibrate_deflectors import DeflectorCalibration, calibrate_deflectors
@@ -20,8 +19,9 @@ from ..lib.report.outcome import PhaseOutcome, SeriesOutcome
 from ..lib.serialred.acquisition import Acquisition, CrystalOutcome
 from ..lib.serialred.calibration import CalibrationSet, calibrations_from_dict, calibrations_to_dict
 from ..lib.serialred.session import SessionConfig
+from .pictures import Picture, looking_on, show_pictures
 from .progress import tell
-from .report import INDEX, PAGE, below, cells_of
+from .report import INDEX, PAGE, below, cells_of, show_series
 from .running import TASK_OPTIONS, flow_run_id
 
 CALIBRATION = "deflector-calibration"
@@ -150,12 +150,35 @@ def keep_acquisition(
     -------
     Reference of the artefact; its files are index.html, acquisition.yaml, calibrations.yaml.
     """
-    create_table_artifact(
-        [one.row() for one in outcomes], key="series", description=f"Series of {done.session}"
-    )
-    return acquisition_artefact(
+    made = acquisition_artefact(
         done, config, outcomes, store, calibration, phases, sorted_into, flow_run_id()
     )
+    page = ArtefactStore(store).folder(made) / "files" / INDEX
+    show_series(done.session, outcomes, page)
+    show_grid(done, page)
+    return made
+
+
+def show_grid(done: Acquisition, page: Path | None = None) -> None:
+    """Show where was looked and what was taken in Prefect's pages; nothing outside of a flow run.
+
+    Parameters
+    ----------
+    done : the session so far.
+    page : that shows more, once there is one.
+    """
+    if flow_run_id() is None:
+        return
+    with looking_on(f"the grid of {done.session}"):
+        from ..lib.report.acquisition_page import grid_map
+
+        told = f"{len(done.taken)} series from {len(done.crystals)} particles. {done.ended}"
+        what = "Fields of view and the particles found, in stage coordinates."
+        picture = Picture(grid_map(done), "map of the grid with views and particles", what)
+        show_pictures(
+            f"grid-{done.session}", f"Grid of {done.session}", [picture],
+            {"page": page} if page else {}, told,
+        )  # fmt: skip
 
 
 def acquisition_artefact(

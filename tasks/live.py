@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from .pictures import artifact_key, looking_on
 from .progress import listening, tell
 from .running import flow_run_id
 
@@ -29,6 +29,7 @@ _SUPERPOSED_BYTES = 2**30  # larger scans are not superposed while they are read
 _PAGE_S = 0.5  # no more often: drawing must not take the time of what is drawn
 _PREFECT_S = 2.0
 _LINES = 30
+_BEFORE_MERGING = 0.9  # part of a flow over many series that the series themselves are
 
 
 class LivePage:
@@ -134,29 +135,70 @@ class LiveReading:
 
 
 @contextmanager
-def prefect_progress(name: str) -> Iterator[None]:
-    """A progress artifact of the running flow that follows what is told of `name`."""
+def prefect_progress(
+    name: str, title: str = "", part: Callable[[float], float] = lambda told: told
+) -> Iterator[None]:
+    """A progress artifact of the running flow that follows what is told of `name`.
+
+    Parameters
+    ----------
+    name : as told.
+    title : for people; the same if not given.
+    part : of the whole that is done, from the fraction that is told.
+    """
+    shown = title or name
+    with _artifact(shown) as update:
+
+        def listen(series: str, step: str, fraction: float) -> None:
+            if series == name:
+                update(part(fraction), f"{shown}: {step}")
+
+        with listening(listen):
+            yield
+
+
+@contextmanager
+def series_progress(title: str, names: Collection[str]) -> Iterator[None]:
+    """A progress artifact of the running flow that counts `names` as each is told to be done.
+
+    What else is told, such as the merging after them, is said without a fraction of its own.
+    """
+    done: set[str] = set()
+    with _artifact(title) as update:
+
+        def listen(series: str, step: str, fraction: float) -> None:
+            if series in names and fraction >= 1:
+                done.add(series)
+            part = _BEFORE_MERGING * len(done) / max(len(names), 1)
+            line = f"{len(done)} of {len(names)} done; {series}: {step}"
+            update(part, f"{title}: {line}")
+
+        with listening(listen):
+            yield
+        update(1.0, f"{title}: done")
+
+
+@contextmanager
+def _artifact(title: str) -> Iterator[Callable[[float, str], None]]:
+    """A progress artifact, and what to tell it: the part done and a line; from any thread."""
     if flow_run_id() is None:
-        yield
+        yield lambda part, line: None
         return
-    key = re.sub(r"[^a-z0-9]+", "-", f"progress-{name}".lower()).strip("-")
-    made = create_progress_artifact(progress=0.0, key=key, description=name)
-    state = {"next": 0.0, "told": -1.0}
+    made: Any = None
+    with looking_on(f"progress of {title}"):
+        key = artifact_key(f"progress-{title}")
+        made = create_progress_artifact(progress=0.0, key=key, description=title)
+    lock, following, shown = threading.Lock(), 0.0, (0.0, title)
 
-    def listen(series: str, step: str, fraction: float) -> None:
-        now = time.monotonic()
-        if series != name or (now < state["next"] and fraction < 1):
-            return
-        state["next"] = now + _PREFECT_S
-        percent = round(100 * min(max(fraction, 0.0), 1.0), 1)
-        if percent != state["told"]:
-            state["told"] = percent
-            _update(made, percent, f"{name}: {step}")
+    def update(part: float, line: str) -> None:
+        nonlocal following, shown
+        now = (round(100 * min(max(part, 0.0), 1.0), 1), line)
+        with lock:
+            due = part >= 1 or time.monotonic() >= following
+            if not (due and now != shown and isinstance(made, UUID)):
+                return
+            following, shown = time.monotonic() + _PREFECT_S, now
+        with looking_on(f"progress of {title}"):
+            update_progress_artifact(made, progress=now[0], description=line)
 
-    with listening(listen):
-        yield
-
-
-def _update(made: Any, percent: float, description: str) -> None:
-    if isinstance(made, UUID):
-        update_progress_artifact(made, progress=percent, description=description)
+    yield update

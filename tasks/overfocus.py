@@ -13,6 +13,7 @@ from ..lib.overfocus.plan import Plan
 from ..lib.stem4d.metadata import ScanMetadata
 from .convert import label
 from .live import OVERFOCUS, LivePage, prefect_progress
+from .pictures import Picture, show_pictures
 from .progress import tell
 from .running import TASK_OPTIONS, flow_run_id
 from .scan import KIND as SCAN
@@ -148,6 +149,35 @@ def open_scan(store: ArtefactStore, source: str, stated: ScanMetadata | None = N
     inputs = tuple(Input(role="raw", digest=one.sha256, path=one.path) for one in scan.sources)
     said = {"stated": known.model_dump(mode="json", exclude_none=True)}
     return OpenScan(name, scan.with_(name=name), inputs, said)
+
+
+def show_overfocus(overfocus: str, store: Path) -> None:
+    """Show a calibration and its superposition in Prefect's pages; nothing outside of a flow run.
+
+    Parameters
+    ----------
+    overfocus : reference of the artefact.
+    store : root of the artefact store.
+    """
+    if flow_run_id() is None:
+        return
+    from ..lib.artefacts.records import read_record
+    from ..lib.overfocus.result import OverfocusResult
+    from ..lib.report.overfocus_figures import beside_bright_field, bright_field
+
+    artefact = ArtefactStore(store).get(overfocus)
+    views = read_record(artefact.arrays, OverfocusResult).views
+    if views.superposition.size:
+        what = "Every frame carried back to the specimen: sharp only if the calibration is right."
+        alt = "virtual bright field beside the superposition"
+        picture = Picture(beside_bright_field(views, None), alt, what)
+    else:
+        picture = Picture(bright_field(views, None), "virtual bright field", "No superposition.")
+    name, figures = artefact.manifest.name, artefact.manifest.figures_of_merit
+    numbers = [f"- {key}: {value}" for key, value in figures.items() if key != "verdict"]
+    text = "\n".join([f"**{figures['verdict']}**", *artefact.manifest.notes[:3], "", *numbers])
+    pages = {"report": artefact.files / PAGE}
+    show_pictures(f"overfocus-{name}", f"Overfocused scan {name}", [picture], pages, text)
 
 
 def _calibrated(scan: Scan4D, plan: Plan, live: LivePage) -> tuple[OverfocusResult, list[str]]:

@@ -11,6 +11,7 @@ from prefect.artifacts import create_table_artifact
 
 from ..lib.artefacts import Artefact, ArtefactStore, Input, Manifest, Recipe
 from ..lib.report.outcome import PhaseOutcome, SeriesOutcome
+from .pictures import artifact_key, looking_on
 from .progress import tell
 from .running import TASK_OPTIONS, flow_run_id
 from .workers import carry_out
@@ -198,14 +199,27 @@ def summarise(
     Reference of the `session` artefact, an older one if the same was made before. Its file is
     index.html.
     """
-    create_table_artifact(
-        [one.row() for one in outcomes], key="series", description=f"Series of {session}"
-    )
-    if phases:
-        create_table_artifact(
-            [one.row() for one in phases], key="phases", description=f"Phases of {session}"
-        )
-    return summarise_artefacts(outcomes, store, session, phases, sorted_into, flow_run_id())
+    made = summarise_artefacts(outcomes, store, session, phases, sorted_into, flow_run_id())
+    show_series(session, outcomes, ArtefactStore(store).folder(made) / "files" / INDEX)
+    return made
+
+
+def show_series(session: str, outcomes: Sequence[SeriesOutcome], page: Path) -> None:
+    """A table in Prefect's pages; nothing outside of a flow run.
+
+    Parameters
+    ----------
+    session : name of the session.
+    outcomes : of its series.
+    page : that shows more.
+    """
+    if flow_run_id() is not None:
+        with looking_on(f"the table of {session}"):
+            create_table_artifact(
+                [one.row() for one in outcomes],
+                key=artifact_key(f"series-{session}"),
+                description=f"Series of {session}. Page: `{page}`",
+            )
 
 
 def summarise_artefacts(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
@@ -16,6 +17,7 @@ from ..lib.errors import UserError
 from ..lib.rings.calibration import CALIBRATED, RingCalibration
 from ..lib.rings.config import RingConfig
 from ..lib.rings.drift import DriftLimits
+from .pictures import Picture, looking_on, show_pictures
 from .progress import tell
 from .report import INDEX, PAGE, below
 from .running import TASK_OPTIONS, flow_run_id
@@ -193,6 +195,38 @@ def figures_of(calibrations: Sequence[RingCalibration]) -> dict[str, Any]:
         "rings": len(first.rings),
         **{key: None if value != value else value for key, value in numbers.items()},
     }
+
+
+def show_rings(rings: str, image: Path, store: Path) -> None:
+    """Show a calibration over its first image in Prefect's pages; nothing outside of a flow run.
+
+    Parameters
+    ----------
+    rings : reference of the `rings` artefact.
+    image : the first of its images.
+    store : root of the artefact store.
+    """
+    if flow_run_id() is None:
+        return
+    with looking_on(f"the picture of {rings}"):
+        from ..lib.formats import read_image
+        from ..lib.report.ring_figures import rings_over_image
+        from ..lib.rings.storage import read_calibrations
+
+        artefact = ArtefactStore(store).get(rings)
+        first, pictures = read_calibrations(artefact)[0], []
+        if first.rings:
+            read = read_image(image)
+            drawing = rings_over_image(read, first, np.ones(read.shape, bool))
+            what = "Calibrated rings over two quadrants, the other two bare to compare."
+            pictures.append(Picture(drawing, "the image with the calibrated rings over it", what))
+        figures = artefact.manifest.figures_of_merit
+        numbers = [f"- {name}: {value}" for name, value in figures.items() if value is not None]
+        text = "\n".join([f"**{first.verdict}**", *artefact.manifest.notes, "", *numbers])
+        show_pictures(
+            f"rings-{artefact.manifest.name}", f"Rings of {artefact.manifest.name}", pictures,
+            {"report": artefact.files / PAGE}, text,
+        )  # fmt: skip
 
 
 def load_calibration(

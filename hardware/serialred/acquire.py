@@ -77,6 +77,21 @@ class Session:
             crystals=tuple(crystals),
         )
 
+    def part_done(self) -> float:
+        """How much of the session is over, 0..1, by the stop rule that is nearest."""
+        stop, crystals = self.station.session.stop, list(self.outcomes.values())
+        parts = [
+            len(self.views) / max(len(self.raster), 1)
+            * (len(crystals) / max(len(self.candidates), 1) if self.candidates else 1.0)
+        ]  # fmt: skip
+        if stop.crystals is not None:
+            parts.append(sum(one.status == "taken" for one in crystals) / stop.crystals)
+        if stop.hours is not None:
+            parts.append((self.station.now - self.began_s) / (3600 * stop.hours))
+        if stop.beam_hours is not None:
+            parts.append(self.station.beam_s / (3600 * stop.beam_hours))
+        return min(1.0, max(parts))
+
 
 def refuse_impossible(lab: Lab, session: SessionConfig) -> None:
     """Raise, in one line and before anything moves, what makes a session impossible.

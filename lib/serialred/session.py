@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -93,12 +94,36 @@ class Stop(_Strict):
     hours : of the instrument's time.
     beam_hours : that the beam was on the specimen.
     failures : crystals in a row on which the instrument failed.
+    completeness : 0..1, that every phase of at least `completeness_series` series reached when
+        the series so far were merged; to the resolution of the merge.
+    completeness_series : phases of fewer series are not waited for.
     """
 
     crystals: PositiveInt | None = None
     hours: PositiveFloat | None = None
     beam_hours: PositiveFloat | None = None
     failures: PositiveInt = 3
+    completeness: Annotated[float, Field(gt=0, le=1)] | None = None
+    completeness_series: PositiveInt = 3
+
+    def complete(self, phases: Mapping[str, tuple[int, float]]) -> str:
+        """Why a session is complete, one line; "" while it is not.
+
+        Parameters
+        ----------
+        phases : (series merged, completeness 0..1) by name of the phase.
+        """
+        counted = {
+            name: complete
+            for name, (series, complete) in phases.items()
+            if series >= self.completeness_series
+        }
+        if self.completeness is None or not counted:
+            return ""
+        if min(counted.values()) < self.completeness:
+            return ""
+        told = ", ".join(f"{name} to {100 * value:.0f} %" for name, value in counted.items())
+        return f"Every phase is complete to {100 * self.completeness:g} %: {told}."
 
 
 class SessionConfig(_Strict):

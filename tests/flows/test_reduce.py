@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prefect.client.schemas.objects import Artifact
 
 from ewaldflow.flows.reduce import reduce
 from ewaldflow.lib.artefacts import ArtefactStore
@@ -15,7 +18,9 @@ from ewaldflow.lib.simulation import Truth
 
 @pytest.mark.usefixtures("prefect")
 def test_from_frames_to_report_and_one_bad_series_harms_no_other(
-    tmp_path: Path, simulated: tuple[RotationSeries, Truth]
+    tmp_path: Path,
+    simulated: tuple[RotationSeries, Truth],
+    shown: Callable[[str | None], dict[str, Artifact]],
 ) -> None:
     store, frames = tmp_path / "runs", tmp_path / "crystal"
     kept = ArtefactStore(store)
@@ -46,6 +51,22 @@ def test_from_frames_to_report_and_one_bad_series_harms_no_other(
     assert "Merged intensities" in page.read_text(encoding="utf-8")
     refs = [item.artefact for item in kept.get(first.session).manifest.inputs]
     assert phase.page in refs
+
+    # What somebody sees who looks on.
+    pages = shown(run)
+    assert pages["progress-reduce-session"].data == 100
+    assert "session: done" in str(pages["progress-reduce-session"].description)
+    bar = pages["completeness-session-phase-1"]
+    assert bar.data == pytest.approx(100 * phase.figures["completeness"], abs=0.1)
+    (row,) = json.loads(str(pages["series-session"].data))
+    assert row["series"] == done.name
+    assert str(kept.folder(first.session)) in str(pages["series-session"].description)
+    (row,) = json.loads(str(pages["phases-session"].data))
+    assert row["series"] == "1"
+    text = str(pages["session-session"].data)
+    assert text.count("](data:image/png;base64,iVBOR") == 2
+    assert "tree of the series by their cells" in text
+    assert f"`{page}`" in text
 
     # Again, with a folder of nothing, a lost one and one that lies: the first is there already.
     empty, lost, liar = tmp_path / "empty", tmp_path / "lost", tmp_path / "liar"
