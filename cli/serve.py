@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SETTINGS = Path("ewaldflow-serve.yaml")
 Settings = Annotated[Path, typer.Option("--settings", metavar="FILE", help="See docs/serving.md.")]
 _LIMIT_S = 240.0
+_END_LIMIT_S = 170.0
 
 
 def serve(
@@ -114,7 +115,10 @@ def stop(settings: Settings = SETTINGS) -> int:
 
     file = settings.absolute()
     chosen = load_settings(file)
-    ended = [one.name for one in programs.all_programs(chosen, file) if one.stop()]
+    every = programs.all_programs(chosen, file)
+    ended = [one.name for one in every if one.process() is not None]
+    for one in every:  # the keeper comes first and ends the others
+        one.stop(_END_LIMIT_S)
     (chosen.home / "ready").unlink(missing_ok=True)
     console().print("ended: " + ", ".join(ended) if ended else "nothing ran")
     return 0

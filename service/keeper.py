@@ -11,20 +11,19 @@ import os
 import signal
 import sys
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from . import programs
 from .processes import Program
+from .revival import Revival
 from .settings import ServiceSettings, load_settings
 
 _LOOK_S = 2.0
-_REVIVE_EVERY_S = 10.0
+_REVIVE_EVERY_S = 4.0
 _START_LIMIT_S = 180.0
-_PENDING_LIMIT_S = 90.0  # a worker that takes a run starts its process in seconds
+_PATIENCE_S = 40.0  # a flow on an instrument leaves it safe first
 _log = logging.getLogger("ewaldflow.keeper")
 
 
@@ -44,10 +43,13 @@ def main(file: Path) -> None:
     signal.signal(signal.SIGINT, end)
     registered, revived = False, 0.0
     others = (programs.gateway(settings, file), *programs.workers(settings))
-    server = programs.server(settings)
+    server, revival = programs.server(settings), Revival(settings)
     while not ending:
         _keep(server)
-        if not wait_until_ready(settings, lambda: ending):
+        if not wait_until_ready(settings, lambda: ending or server.process() is None):
+            if not ending and server.process() is not None:
+                _log.warning("the server does not answer; it is started anew")
+                server.stop()
             continue
         try:
             if not registered:
@@ -59,12 +61,12 @@ def main(file: Path) -> None:
                 _keep(program)
             if time.monotonic() - revived > _REVIVE_EVERY_S:
                 revived = time.monotonic()
-                asyncio.run(revive(settings))
+                asyncio.run(revival.look())
         except _away() as error:  # the server went away between two calls: try again
             _log.warning("%s: %s", type(error).__name__, str(error).splitlines()[:1])
         time.sleep(_LOOK_S)
     for program in (*others, server):
-        program.stop()
+        program.stop(_PATIENCE_S)
     (settings.home / "ready").unlink(missing_ok=True)
 
 
@@ -97,54 +99,6 @@ async def _register(settings: ServiceSettings) -> tuple[str, ...]:
     from .registration import register
 
     return await register(settings)
-
-
-async def revive(settings: ServiceSettings) -> int:
-    """Start runs that died anew, as often as the settings allow; returns how many.
-
-    Dead are those that crashed, and those that a worker took and never began. What they had
-    finished is kept, so they go on rather than begin again. Only flows that compute: whether an
-    instrument may go on is for a person to say.
-    """
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import (
-        FlowRunFilter,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-        WorkPoolFilter,
-        WorkPoolFilterName,
-    )
-    from prefect.client.schemas.objects import State, StateType
-    from prefect.states import Scheduled
-
-    done = 0
-    async with get_client() as client:
-        runs = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(
-                    type=FlowRunFilterStateType(any_=[StateType.CRASHED, StateType.PENDING])
-                )
-            ),
-            work_pool_filter=WorkPoolFilter(
-                name=WorkPoolFilterName(any_=[programs.COMPUTE_POOL])
-            ),
-        )  # fmt: skip
-        for run in runs:
-            state = run.state
-            if state is None or run.deployment_id is None:
-                continue
-            age = datetime.now(UTC) - state.timestamp
-            if state.type == StateType.PENDING and age < timedelta(seconds=_PENDING_LIMIT_S):
-                continue
-            if run.run_count >= settings.attempts:
-                continue
-            again: State[Any] = Scheduled(
-                name="AwaitingRetry", message="it died and is started anew"
-            )
-            await client.set_flow_run_state(run.id, again, force=True)
-            _log.info("%s is started anew (%s, attempt %d)", run.name, state.name, run.run_count)
-            done += 1
-    return done
 
 
 def _keep(program: Program) -> None:

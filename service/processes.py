@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -52,20 +54,22 @@ class Program:
         return None
 
     def start(self) -> psutil.Process:
-        """Start it, unless it runs."""
-        if running := self.process():
-            return running
+        """Start it, unless it runs; two who do so at once start one."""
         self.home.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            child = subprocess.Popen(
-                list(self.command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.variables},
-                cwd=self.home,
-                start_new_session=True,  # Ctrl-C and the end of a terminal are not for it
-            )
+        with self._file.with_suffix(".lock").open("w") as lock, self.log.open("ab") as log:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self.process() or self._started(log)
+
+    def _started(self, log: BinaryIO) -> psutil.Process:
+        child = subprocess.Popen(
+            list(self.command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **self.variables},
+            cwd=self.home,
+            start_new_session=True,  # Ctrl-C and the end of a terminal are not for it
+        )
         started = psutil.Process(child.pid)
         draft = self._file.with_suffix(".tmp")
         draft.write_text(json.dumps([child.pid, started.create_time()]), encoding="utf-8")

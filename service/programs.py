@@ -49,18 +49,29 @@ def gateway(settings: ServiceSettings, file: Path) -> Program:
 
 
 def workers(settings: ServiceSettings) -> tuple[Program, ...]:
-    """What runs the flows: one thing at a time on instruments, several that compute."""
-    return tuple(
-        Program(
-            f"worker-{pool}",
-            (
-                sys.executable, "-m", "prefect", "worker", "start", "--pool", pool,
-                "--type", "process", "--limit", str(limit), "--name", f"{pool} worker",
-            ),
-            settings.home,
-            variables(settings),
-        )
-        for pool, limit in ((INSTRUMENT_POOL, 4), (COMPUTE_POOL, settings.compute_slots))
+    """What runs the flows."""
+    return instrument_worker(settings), compute_worker(settings)
+
+
+def instrument_worker(settings: ServiceSettings) -> Program:
+    """Runs flows on instruments; which of them has a microscope is for them to settle."""
+    return _worker(settings, INSTRUMENT_POOL, 4)
+
+
+def compute_worker(settings: ServiceSettings) -> Program:
+    """Runs the flows that compute."""
+    return _worker(settings, COMPUTE_POOL, settings.compute_slots)
+
+
+def _worker(settings: ServiceSettings, pool: str, limit: int) -> Program:
+    return Program(
+        f"worker-{pool}",
+        (
+            sys.executable, "-m", "prefect", "worker", "start", "--pool", pool,
+            "--type", "process", "--limit", str(limit), "--name", f"{pool} worker",
+        ),
+        settings.home,
+        variables(settings),
     )  # fmt: skip
 
 

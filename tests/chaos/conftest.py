@@ -1,0 +1,36 @@
+"""A server of its own, for tests that kill it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parents[1] / "service"
+
+
+def _laboratory() -> None:
+    """Let tests import `laboratory`, which lies in a folder that is no package."""
+    spec = spec_from_file_location("laboratory", HERE / "laboratory.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[spec.name])
+
+
+_laboratory()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--trials`: how many kills."""
+    parser.addoption("--trials", type=int, metavar="N", help="kills of tests/chaos (60)")
+
+
+@pytest.fixture(scope="session")
+def trials(request: pytest.FixtureRequest) -> int:
+    """How many kills: `--trials`, or EWALDFLOW_TRIALS, or 60."""
+    given = request.config.getoption("--trials")
+    return int(given or os.environ.get("EWALDFLOW_TRIALS", "60"))
