@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from prefect.client.schemas.objects import Artifact
 
 from ewaldflow.flows.acquire import acquire
 from ewaldflow.hardware.lab import open_lab
@@ -19,6 +21,7 @@ from ewaldflow.lib.serialred.session import SessionConfig, load_session
 from ewaldflow.tasks.acquire import keep_calibrations
 
 SEED = 1
+Shown = Callable[[str | None], dict[str, Artifact]]
 
 
 def session(**changes: object) -> SessionConfig:
@@ -93,6 +96,24 @@ def test_a_session_from_the_grid_to_a_cell(tmp_path: Path) -> None:
     assert not list(ArtefactStore(store).verify())
     for crystal in done.done.crystals:
         assert crystal.reason  # nobody is left without a word
+
+
+def test_a_session_ends_when_its_phases_are_complete(tmp_path: Path, shown: Shown) -> None:
+    store = tmp_path / "runs"
+    keep_calibrations(calibrations(), "twin", store)
+    stop = {"crystals": 9, "completeness": 0.01, "completeness_series": 1}
+    done = acquire(session(stop=stop), store, merge_every=1)
+    # the first is merged while the second, at most the third, is collected
+    assert done.done.ended.startswith("Every phase is complete to 1 %: phase 1 to ")
+    assert 2 <= len(done.done.taken) < 9
+    assert done.phases
+    pages = shown(ArtefactStore(store).get(done.acquisition).manifest.flow_run_id)
+    assert pages["progress-acquire-small"].data == 100
+    assert pages["completeness-small-phase-1"].data > 1
+    text = str(pages["grid-small"].data)
+    assert "map of the grid" in text
+    assert "](data:image/png;base64," in text
+    assert str(ArtefactStore(store).folder(done.acquisition)) in text
 
 
 @pytest.mark.usefixtures("prefect")
