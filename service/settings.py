@@ -68,7 +68,7 @@ class ServiceSettings(_Strict):
     workers_per_flow: PositiveInt = 1
     scheduler: str | None = None
     merge_every: PositiveInt = 4
-    heartbeat_s: PositiveInt = 30
+    heartbeat_s: Annotated[int, Field(ge=30)] = 30  # the least that Prefect takes
     attempts: PositiveInt = 5
 
     @field_validator("home", "store")

@@ -156,9 +156,8 @@ class Laboratory:
         """Runs of the server, oldest first."""
         found: list[dict[str, Any]] = []
         while True:
-            page = self.ask(
-                "flow_runs/filter", {**filters, "limit": 200, "offset": len(found), "sort": "ID_DESC"}
-            )  # fmt: skip
+            wanted = {**filters, "limit": 200, "offset": len(found), "sort": "ID_DESC"}
+            page = self.ask("flow_runs/filter", wanted)
             found += page
             if len(page) < 200:
                 return sorted(found, key=lambda run: run["created"])

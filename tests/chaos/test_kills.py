@@ -1,0 +1,203 @@
+"""Whatever is killed, whenever: sessions complete, nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from laboratory import Laboratory, running, small_series, until
+
+from ewaldflow.lib.series import RotationSeries
+from ewaldflow.lib.series.announced import series_below
+
+pytestmark = pytest.mark.long
+VICTIMS = (
+    "flow",
+    "worker-compute",
+    "worker-compute and flow",
+    "Dask worker",
+    "gateway",
+    "server",
+    "keeper",
+    "everything",
+)
+KILLS_PER_SESSION = 3
+LONGEST_WAIT_S = 12.0
+
+
+@pytest.fixture(scope="module")
+def frames() -> dict[str, RotationSeries]:
+    return {f"crystal_{number}": small_series(number, frames=12) for number in (1, 2)}
+
+
+@pytest.fixture(scope="module")
+def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    yield from running(tmp_path_factory.mktemp("chaos"), compute_slots=1, attempts=20)
+
+
+def flow_of(laboratory: Laboratory, run: str) -> list[psutil.Process]:
+    """The process of a flow itself."""
+    found = []
+    for process in laboratory.processes_of(run):
+        with suppress(psutil.Error):
+            if "prefect.engine" in process.cmdline():
+                found.append(process)
+    return found
+
+
+def dask_of(laboratory: Laboratory, run: str) -> list[psutil.Process]:
+    """Worker processes of Dask: they have no children but are children of the flow."""
+    found = []
+    for flow in flow_of(laboratory, run):
+        with suppress(psutil.Error):
+            found += [
+                one for one in flow.children() if "multiprocessing.spawn" in " ".join(one.cmdline())
+            ]
+    return found
+
+
+def kill(laboratory: Laboratory, victim: str, run: str) -> list[str]:
+    """SIGKILL; the programs that must come back. Empty if there was nothing to kill."""
+    programs = laboratory.programs()
+    if victim == "Dask worker":
+        workers = dask_of(laboratory, run)
+        for one in workers[:1]:
+            with suppress(psutil.Error):
+                one.kill()
+        return ["Dask worker"] if workers else []
+    names = {
+        "flow": ["flow"],
+        "worker-compute and flow": ["worker-compute", "flow"],
+        "everything": [*programs, "flow"],
+    }.get(victim, [victim])
+    killed = []
+    for name in names:
+        processes = flow_of(laboratory, run) if name == "flow" else [programs[name].process()]
+        for one in processes:
+            if one is not None:
+                with suppress(psutil.Error):
+                    one.kill()
+                    killed.append(name)
+    return killed
+
+
+def back(laboratory: Laboratory, killed: list[str], run: str) -> bool:
+    """Whether what was killed runs again, or the run needs it no more."""
+    programs = laboratory.programs()
+    for name in killed:
+        if name == "Dask worker":
+            continue
+        if name == "flow":
+            if not flow_of(laboratory, run) and not completed(laboratory, run):
+                return False
+        elif programs[name].process() is None:
+            return False
+    return True
+
+
+def completed(laboratory: Laboratory, run: str) -> bool:
+    if laboratory.programs()["server"].process() is None:
+        return False
+    return bool(laboratory.run(run)["state_type"] == "COMPLETED")
+
+
+def begin(laboratory: Laboratory, name: str, frames: Any, workers: int) -> str:
+    """Announce a session, or where it is to have workers of its own start it; its run."""
+    session = laboratory.session(f"day/{name}", frames)
+    if workers == 1:
+        assert laboratory.notify(session, spool=name).returncode == 0
+        (reply,) = (laboratory.folder / name / "sent").glob("*.reply.txt")
+        return str(json.loads(reply.read_text())["run"])
+    parameters = {
+        "folder": str(session),
+        "series": [one.model_dump() for one in series_below(session)],
+        "name": f"day-{name}",
+        "n_workers": workers,
+    }
+    return laboratory.start("session/session", parameters, f"day-{name}")
+
+
+def test_sessions_complete_whatever_is_killed(
+    laboratory: Laboratory, frames: dict[str, RotationSeries], trials: int
+) -> None:
+    chance = random.Random(9)
+    order = [VICTIMS[k % len(VICTIMS)] for k in range(trials)]
+    waits: dict[str, list[float]] = defaultdict(list)
+    done, number = 0, 0
+    while done < trials:
+        number += 1
+        coming = order[done : done + KILLS_PER_SESSION]
+        name = f"session_{number}"
+        run = begin(laboratory, name, frames, 2 if "Dask worker" in coming else 1)
+        until(lambda run=run: laboratory.run(run)["state_type"] == "RUNNING", 180, "start")
+        for victim in coming:
+            time.sleep(chance.uniform(0, LONGEST_WAIT_S))
+            if victim == "Dask worker":  # they take a while to be there
+                with suppress(AssertionError):
+                    until(lambda run=run: dask_of(laboratory, run), 30, "Dask worker")
+            killed = kill(laboratory, victim, run)
+            if not killed:  # the session was faster
+                break
+            at = time.monotonic()
+            if "keeper" in killed:  # systemd does this
+                assert laboratory.ewaldflow("serve").returncode == 0
+            until(
+                lambda killed=killed, run=run: back(laboratory, killed, run), 300, f"new {victim}"
+            )
+            waits[victim].append(time.monotonic() - at)
+            done += 1
+            print(f"{done:3d} {name} {victim}: back after {waits[victim][-1]:.1f} s", flush=True)
+        ended = laboratory.ended(run, 600)
+        assert ended["state_type"] == "COMPLETED", (name, ended["state"])
+        check(laboratory, f"day-{name}")
+    print(f"{done} kills in {number} sessions; s until what was killed was at work again:")
+    for victim, some in waits.items():
+        print(f"  {victim:24s} {len(some):2d} x median {statistics.median(some):5.1f}, "
+              f"longest {max(some):5.1f}")  # fmt: skip
+    assert len(laboratory.runs()) == number
+    assert not list(laboratory.store.verify())
+
+
+def check(laboratory: Laboratory, name: str) -> None:
+    """Everything of a session is there, once, and as it was written."""
+    counted = {one: n for one, n in laboratory.versions().items() if f"/{name}" in one}
+    for kind in ("series", "arrival", "reduction", "report"):
+        for crystal in ("crystal_1", "crystal_2"):
+            assert f"{kind}/{name}-{crystal}" in counted, (kind, crystal)
+    assert f"session/{name}" in counted
+    assert set(counted.values()) == {1}, counted
+
+
+def test_messages_that_find_no_server_arrive_once(
+    laboratory: Laboratory, frames: dict[str, RotationSeries], tmp_path: Path
+) -> None:
+    """Ten messages while the server is away: ten runs when it is back."""
+    before = len(laboratory.runs())
+    assert laboratory.ewaldflow("stop").returncode == 0
+    one = {"crystal_1": frames["crystal_1"]}
+    sent = [
+        laboratory.notify(
+            laboratory.session(f"away/{k}", one), "--give-up", "1", spool="away", wait=True
+        )
+        for k in range(10)
+    ]
+    assert {process.returncode for process in sent} == {1}
+    assert len(list((laboratory.folder / "away").glob("*.json"))) == 10
+    assert laboratory.ewaldflow("serve").returncode == 0
+    # the next message brings those that wait
+    assert laboratory.notify(laboratory.folder / "data/away/0", spool="away").returncode == 0
+    runs = laboratory.runs()[before:]
+    assert sorted(run["name"] for run in runs) == [f"away-{k}" for k in range(10)]
+    for run in runs:
+        assert laboratory.ended(run["id"], 900)["state_type"] == "COMPLETED"
+        assert laboratory.store.versions("session", run["name"]) == [1]
+    assert len(laboratory.runs()) == before + 10
