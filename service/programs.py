@@ -28,6 +28,9 @@ def variables(settings: ServiceSettings) -> dict[str, str]:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(settings.heartbeat_s),
         "PREFECT_CLIENT_MAX_RETRIES": "20",  # SQLite answers 503 while it is busy
         "PREFECT_LOGGING_LEVEL": "WARNING",
+        # what flows warn of, such as for whom they wait, belongs to their runs' logs
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "ewaldflow",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "DO_NOT_TRACK": "1",
         "EWALDFLOW_STORE": str(settings.store),
     }

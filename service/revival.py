@@ -2,8 +2,8 @@
 
 The workers of a service run on its own machine, and each flow run is a process of its own whose
 environment names the run. A run that should be at work and has no process is dead; what Prefect
-itself notices (a worker that sees its child end, signs of life that stay away) comes on top. Runs
-are only ever judged dead if their process was missing before their state was read, so that one
+itself notices (a worker that sees its child end, signs of life that stay away) comes on top. A run
+is taken for dead if it had no process at two looks and its state was the same at both, so that one
 that ends this moment is never mistaken.
 """
 
@@ -111,12 +111,10 @@ class Revival:
                     if state.type == StateType.CANCELLING and age_s > _CANCEL_PATIENCE_S:
                         _end(left)
                     continue
-                if state.id not in missing_before:
-                    self.missing.add(state.id)
-                    if state.type != StateType.CRASHED:
-                        continue
+                self.missing.add(state.id)
+                if state.id not in missing_before:  # it ends this moment, or is told of twice
+                    continue
                 if state.type == StateType.PENDING and self._may_begin(state.timestamp):
-                    self.missing.add(state.id)
                     continue
                 _end(left)
                 if state.type == StateType.CANCELLING:

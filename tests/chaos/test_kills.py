@@ -66,11 +66,11 @@ def dask_of(laboratory: Laboratory, run: str) -> list[psutil.Process]:
 
 
 def kill(laboratory: Laboratory, victim: str, run: str) -> list[str]:
-    """SIGKILL; the programs that must come back. Empty if there was nothing to kill."""
+    """SIGKILL, and wait for the end; what must come back. Empty if there was nothing to kill."""
     programs = laboratory.programs()
     if victim == "Dask worker":
-        workers = dask_of(laboratory, run)
-        for one in workers[:1]:
+        workers = dask_of(laboratory, run)[:1]
+        for one in workers:
             with suppress(psutil.Error):
                 one.kill()
         return ["Dask worker"] if workers else []
@@ -79,7 +79,8 @@ def kill(laboratory: Laboratory, victim: str, run: str) -> list[str]:
         "worker-compute and flow": ["worker-compute", "flow"],
         "everything": [*programs, "flow"],
     }.get(victim, [victim])
-    killed = []
+    killed: list[str] = []
+    ended: list[psutil.Process] = []
     for name in names:
         processes = flow_of(laboratory, run) if name == "flow" else [programs[name].process()]
         for one in processes:
@@ -87,6 +88,8 @@ def kill(laboratory: Laboratory, victim: str, run: str) -> list[str]:
                 with suppress(psutil.Error):
                     one.kill()
                     killed.append(name)
+                    ended.append(one)
+    psutil.wait_procs(ended, timeout=5)
     return killed
 
 

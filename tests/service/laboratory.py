@@ -104,7 +104,9 @@ class Laboratory:
         return subprocess.run(
             [str(Path(sys.executable).with_name("ewaldflow")), verb, "--settings", str(self.file)],
             capture_output=True, text=True, timeout=limit_s, check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ, "OMP_NUM_THREADS": "1", "EWALDFLOW_STATE": str(self.folder / "state"),
+            },
         )  # fmt: skip
 
     def session(self, name: str, series: dict[str, RotationSeries]) -> Path:

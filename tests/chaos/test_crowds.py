@@ -1,0 +1,255 @@
+"""Many at once: messages, flows for one microscope, and people who cancel."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from laboratory import NOTIFY, PASSWORD, Laboratory, running, small_series, until
+
+from ewaldflow.hardware.lab import open_lab
+from ewaldflow.lib.serialred.calibration import CalibrationSet, ShiftCalibration
+from ewaldflow.lib.serialred.session import load_session
+from ewaldflow.lib.series.announced import series_below
+from ewaldflow.tasks.acquire import keep_calibrations
+
+pytestmark = pytest.mark.long
+MESSAGES = 200
+SESSIONS = int(os.environ.get("EWALDFLOW_CROWD", "50"))  # different ones among the messages
+LARGEST_BYTES = 4 * 2**30
+
+
+@pytest.fixture(scope="module")
+def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    yield from running(tmp_path_factory.mktemp("crowds"), compute_slots=2)
+
+
+@pytest.fixture(scope="module")
+def notify() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("notify", NOTIFY)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["notify"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Watcher(threading.Thread):
+    """The memory of all programs, and how long the pages make one wait."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        super().__init__(daemon=True)
+        self.laboratory, self.over = laboratory, threading.Event()
+        self.bytes: list[int] = []
+        self.server_bytes: list[int] = []
+        self.waits_s: list[float] = []
+
+    def run(self) -> None:
+        server = self.laboratory.programs()["server"].process()
+        assert server is not None
+        while not self.over.wait(2):
+            with suppress(psutil.Error):
+                everything = self.laboratory.everything()
+                self.bytes.append(sum(_bytes(one) for one in everything))
+                self.server_bytes.append(_bytes(server))
+            began = time.monotonic()
+            for path in ("", "api/ui/flow_runs/history", "api/flow_runs/filter"):
+                with suppress(httpx.HTTPError):
+                    httpx.request(
+                        "POST" if path.startswith("api") else "GET",
+                        f"{self.laboratory.settings.ui_url}/{path}",
+                        json={"limit": 50} if path.startswith("api") else None,
+                        auth=("lab", PASSWORD),
+                        timeout=60,
+                    )
+            self.waits_s.append(time.monotonic() - began)
+
+
+def _bytes(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return int(process.memory_info().rss)
+    return 0
+
+
+def test_messages_at_once_are_taken_once(laboratory: Laboratory, notify: ModuleType) -> None:
+    root = laboratory.folder / "data"
+    bodies = []
+    for k in range(SESSIONS):
+        session = root / "crowd" / f"{k:03d}"
+        (session / "crystal").mkdir(parents=True)
+        # no series at all: what is tried is the queue, not the reduction
+        (session / "crystal" / "1.img").write_bytes(b"no frame %d" % k)
+        series = notify.series_of(session)
+        bodies.append(notify.message(root, "data", session, series, True, {}))
+    server = notify.Server(
+        f"http://127.0.0.1:{laboratory.settings.gateway_port}", "lab", PASSWORD, timeout_s=120
+    )
+    before = len(laboratory.runs())
+    watcher = Watcher(laboratory)
+    watcher.start()
+    together = threading.Barrier(MESSAGES)
+
+    def send(k: int) -> float:
+        body = notify.json.dumps(bodies[k % SESSIONS]).encode()
+        together.wait()
+        began = time.monotonic()
+        while True:
+            try:
+                server.send(body)
+            except OSError:  # busy: the script beside a microscope tries again as well
+                assert time.monotonic() - began < 300
+                time.sleep(2)
+            else:
+                return time.monotonic() - began
+
+    with ThreadPoolExecutor(MESSAGES) as pool:
+        taken_s = list(pool.map(send, range(MESSAGES)))
+    runs = laboratory.runs()[before:]
+    assert sorted(run["name"] for run in runs) == sorted(f"crowd-{k:03d}" for k in range(SESSIONS))
+    began = time.monotonic()
+    for run in runs:
+        assert laboratory.ended(run["id"], 3600)["state_type"] == "COMPLETED"
+    worked_s = time.monotonic() - began
+    watcher.over.set()
+    watcher.join()
+    print(
+        f"{MESSAGES} messages of {SESSIONS} sessions: taken after {max(taken_s):.1f} s at most "
+        f"(median {statistics.median(taken_s):.1f}), all processed {worked_s:.0f} s later; "
+        f"memory of all programs {max(watcher.bytes) / 2**20:.0f} MiB at most, of the server "
+        f"{watcher.server_bytes[0] / 2**20:.0f} to {max(watcher.server_bytes) / 2**20:.0f} MiB; "
+        f"three pages after {statistics.median(watcher.waits_s):.1f} s, "
+        f"{max(watcher.waits_s):.1f} s at most"
+    )
+    assert max(watcher.bytes) < LARGEST_BYTES
+    assert statistics.median(watcher.waits_s) < 10
+    assert len(laboratory.runs()) == before + SESSIONS
+    for k in range(SESSIONS):
+        assert laboratory.store.versions("session", f"crowd-{k:03d}") == [1]
+
+
+def _gone(laboratory: Laboratory, run: str) -> float:
+    """Seconds until nothing works for a run any more."""
+    began = time.monotonic()
+    until(lambda: not laboratory.processes_of(run), 60, f"end of the processes of {run}")
+    return time.monotonic() - began
+
+
+def test_a_cancelled_session_ends_with_its_children(laboratory: Laboratory) -> None:
+    session = laboratory.session("day/cancelled", {f"c{k}": small_series(k) for k in (1, 2)})
+    run = laboratory.start(
+        "session/session",
+        {
+            "folder": str(session),
+            "series": [one.model_dump() for one in series_below(session)],
+            "name": "day-cancelled",
+            "n_workers": 2,
+        },
+        "day-cancelled",
+    )
+    until(lambda: len(laboratory.processes_of(run)) >= 3, 180, "Dask workers")
+    laboratory.cancel(run)
+    taken_s = _gone(laboratory, run)
+    print(f"a cancelled session ended after {taken_s:.1f} s")
+    assert taken_s < 10
+    assert laboratory.ended(run)["state_type"] == "CANCELLED"
+    # it can be taken up again
+    again = laboratory.start("session/session", laboratory.run(run)["parameters"], "again")
+    assert laboratory.ended(again)["state_type"] == "COMPLETED"
+
+
+def _calibrations() -> CalibrationSet:
+    """The true ones of the twin."""
+    lab = open_lab("twin", seed=1)
+    assert lab.twin is not None
+    scope, truth = lab.microscope, lab.twin.truth
+    known: list[ShiftCalibration] = []
+
+    def add(actuator: str, condition: str) -> None:
+        imaging = condition == "imaging"
+        made: Any = ShiftCalibration
+        known.append(
+            made(
+                actuator,
+                condition,
+                "um" if actuator == "stage" else "nm",
+                truth.px_per_unit(actuator, condition),  # type: ignore[arg-type]
+                1e-12 * np.eye(4),
+                0.1,
+                25,
+                0,
+                "twin",
+                datetime.now(UTC),
+                2500 if imaging else None,
+                None if imaging else 300.0,
+                150.0 if condition == "defocused" else None,
+            )
+        )
+
+    scope.set_magnification(2500)
+    add("stage", "imaging")
+    add("beam_shift", "imaging")
+    scope.set_mode("diffraction")
+    for condition, focus_um in (("focused", 0.0), ("defocused", 150.0)):
+        scope.lenses["diffraction_focus"].set(focus_um)
+        for name in ("beam_shift", "image_shift_1", "image_shift_2"):
+            add(name, condition)
+    return CalibrationSet(tuple(known))
+
+
+def _acquire(laboratory: Laboratory, name: str) -> str:
+    content = load_session("twin-demo").model_dump(mode="json")
+    content |= {"name": name, "sample": None}
+    content["rotation"] |= {"range_deg": (-12.0, 12.0)}
+    content["stop"] |= {"crystals": 1}
+    return laboratory.start("acquire/acquire", {"session": content}, f"acquire {name}")
+
+
+def test_a_second_session_waits_for_the_microscope(laboratory: Laboratory) -> None:
+    keep_calibrations(_calibrations(), "twin", laboratory.settings.store)
+    first = _acquire(laboratory, "first")
+    state = laboratory.folder / "state"
+    until(lambda: list(state.glob("twin*found*")), 240, "hold of the microscope")
+    second = _acquire(laboratory, "second")
+
+    def waits() -> str:
+        logs = laboratory.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [second]}}})
+        return next((one["message"] for one in logs if "waits" in one["message"]), "")
+
+    said = until(waits, 180, "word of the second session")
+    print(said)
+    assert "waits for the microscope twin" in said
+    assert "acquire first" in said
+
+    # the first is cancelled: it leaves the instrument safe, and the second has its turn
+    laboratory.cancel(first)
+    taken_s = _gone(laboratory, first)
+    print(f"a cancelled acquisition ended after {taken_s:.1f} s")
+    assert taken_s < 10
+    assert laboratory.run(first)["state_type"] in ("CANCELLED", "CANCELLING")
+    until(lambda: "acquire second" in _holder(laboratory, state), 120, "turn of the second session")
+    assert laboratory.ended(second, 600)["state_type"] == "COMPLETED"
+    assert not list(state.glob("twin*found*"))  # what was found was restored
+    with (state / "twin.lock").open("r") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _holder(laboratory: Laboratory, state: Path) -> str:
+    found = laboratory.ask("variables/name/microscope_twin_holder")
+    return str(found["value"])
