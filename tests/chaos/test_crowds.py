@@ -12,19 +12,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 import pytest
 from laboratory import NOTIFY, PASSWORD, Laboratory, running, small_series, until
 
 from ewaldflow.hardware.lab import open_lab
-from ewaldflow.lib.serialred.calibration import CalibrationSet, ShiftCalibration
+from ewaldflow.hardware.simulated.calibrated import true_calibrations
 from ewaldflow.lib.serialred.session import load_session
 from ewaldflow.lib.series.announced import series_below
 from ewaldflow.tasks.acquire import keep_calibrations
@@ -174,46 +171,8 @@ def test_a_cancelled_session_ends_with_its_children(laboratory: Laboratory) -> N
     assert laboratory.ended(again)["state_type"] == "COMPLETED"
 
 
-def _calibrations() -> CalibrationSet:
-    """The true ones of the twin."""
-    lab = open_lab("twin", seed=1)
-    assert lab.twin is not None
-    scope, truth = lab.microscope, lab.twin.truth
-    known: list[ShiftCalibration] = []
-
-    def add(actuator: str, condition: str) -> None:
-        imaging = condition == "imaging"
-        made: Any = ShiftCalibration
-        known.append(
-            made(
-                actuator,
-                condition,
-                "um" if actuator == "stage" else "nm",
-                truth.px_per_unit(actuator, condition),  # type: ignore[arg-type]
-                1e-12 * np.eye(4),
-                0.1,
-                25,
-                0,
-                "twin",
-                datetime.now(UTC),
-                2500 if imaging else None,
-                None if imaging else 300.0,
-                150.0 if condition == "defocused" else None,
-            )
-        )
-
-    scope.set_magnification(2500)
-    add("stage", "imaging")
-    add("beam_shift", "imaging")
-    scope.set_mode("diffraction")
-    for condition, focus_um in (("focused", 0.0), ("defocused", 150.0)):
-        scope.lenses["diffraction_focus"].set(focus_um)
-        for name in ("beam_shift", "image_shift_1", "image_shift_2"):
-            add(name, condition)
-    return CalibrationSet(tuple(known))
-
-
 def _acquire(laboratory: Laboratory, name: str) -> str:
+    """A run that collects one crystal over a small range."""
     content = load_session("twin-demo").model_dump(mode="json")
     content |= {"name": name, "sample": None}
     content["rotation"] |= {"range_deg": (-12.0, 12.0)}
@@ -222,7 +181,10 @@ def _acquire(laboratory: Laboratory, name: str) -> str:
 
 
 def test_a_second_session_waits_for_the_microscope(laboratory: Laboratory) -> None:
-    keep_calibrations(_calibrations(), "twin", laboratory.settings.store)
+    twin = open_lab("twin", seed=1).twin
+    assert twin is not None
+    known = true_calibrations(twin, load_session("twin-demo"))
+    keep_calibrations(known, "twin", laboratory.settings.store)
     first = _acquire(laboratory, "first")
     state = laboratory.folder / "state"
     until(lambda: list(state.glob("twin*found*")), 240, "hold of the microscope")
