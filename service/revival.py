@@ -40,20 +40,22 @@ def processes_of_runs(api_url: str) -> dict[str, list[psutil.Process]]:
     return found
 
 
-def works(processes: Sequence[psutil.Process]) -> bool:
-    """Whether the flow itself is among the processes of a run, not only what it left behind."""
+def flow_among(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """The flow itself, if it lives, among the processes of a run: not what it started."""
+    found = []
     for process in processes:
         with suppress(psutil.Error, OSError):
             if _ENGINE in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
-                return True
-    return False
+                found.append(process)
+    return found
 
 
 @dataclass
 class Revival:
     """Starts flows that died anew; what they had finished is kept, so they go on.
 
-    Only flows that compute: whether an instrument may go on is for a person to say.
+    Only flows that compute: whether an instrument may go on is for a person to say. Those that were
+    cancelled end also where the worker that should tell them died.
 
     Attributes
     ----------
@@ -97,7 +99,7 @@ class Revival:
                 ),
                 sort=FlowRunSort.EXPECTED_START_TIME_DESC,  # the oldest have used their attempts up
                 work_pool_filter=WorkPoolFilter(
-                    name=WorkPoolFilterName(any_=[programs.COMPUTE_POOL])
+                    name=WorkPoolFilterName(any_=[programs.COMPUTE_POOL, programs.INSTRUMENT_POOL])
                 ),
             )
             for run in runs:
@@ -106,17 +108,22 @@ class Revival:
                     continue
                 left = seen.get(str(run.id), [])
                 age_s = (datetime.now(UTC) - state.timestamp).total_seconds()
-                if works(left):
+                if flow := flow_among(left):
                     # without the worker that started it nobody else tells it
                     if state.type == StateType.CANCELLING and age_s > _CANCEL_PATIENCE_S:
-                        _end(left)
+                        _end(flow)
+                    continue
+                if run.work_pool_name != programs.COMPUTE_POOL and (
+                    state.type != StateType.CANCELLING
+                ):
                     continue
                 self.missing.add(state.id)
                 if state.id not in missing_before:  # it ends this moment, or is told of twice
                     continue
                 if state.type == StateType.PENDING and self._may_begin(state.timestamp):
                     continue
-                _end(left)
+                if run.work_pool_name == programs.COMPUTE_POOL:  # not what guards an instrument
+                    _end(left)
                 if state.type == StateType.CANCELLING:
                     await client.set_flow_run_state(run.id, Cancelled(), force=True)
                     continue

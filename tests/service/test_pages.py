@@ -76,6 +76,12 @@ class Browser:
             assert time.monotonic() < end, f"not on the page: {missing}\n{text}"
             time.sleep(0.25)
 
+    def click(self, tab: str) -> None:
+        """Turn to a tab of the page."""
+        script = f"""[...document.querySelectorAll("[role=tab], .p-tab-navigation *")]
+            .find(one => one.innerText.trim() === "{tab}").click()"""
+        self.evaluate(script)
+
     def photograph(self, path: Path) -> None:
         """Keep what the page looks like."""
         time.sleep(1)  # things still move into place
@@ -117,12 +123,18 @@ def test_the_run_its_progress_and_its_pictures(
     browser.photograph(tmp_path / "progress.png")
     assert laboratory.ended(run["id"])["state_type"] == "COMPLETED"
 
-    # afterwards: the run, the names of what it did
-    browser.open(f"{pages}/runs/flow-run/{run['id']}", "day-grid_1", "Completed")
+    # afterwards: the run, its log, all that it shows
+    browser.open(
+        f"{pages}/runs/flow-run/{run['id']}", "day-grid_1", "Completed",
+        "day-grid_1-crystal_1: tetragonal P", "day-grid_1-crystal_2: tetragonal P",
+        "day-grid_1, phase 1: ",
+    )  # fmt: skip
     browser.photograph(tmp_path / "run.png")
-    browser.open(f"{pages}/runs/flow-run/{run['id']}?tab=Artifacts", "day-grid_1")
+    browser.click("Artifacts")
+    browser.wait("progress-session-day-grid-1", "session-day-grid-1", "phases-day-grid-1")
     browser.photograph(tmp_path / "artifacts.png")
-    browser.open(f"{pages}/runs/flow-run/{run['id']}?tab=Task%20Runs", "day-grid_1")
+    browser.click("Task Runs")
+    browser.wait("day-grid_1 crystal_2", "summarise day-grid_1")
     browser.photograph(tmp_path / "tasks.png")
 
     # pictures, as pictures
