@@ -65,44 +65,43 @@ def dask_of(laboratory: Laboratory, run: str) -> list[psutil.Process]:
     return found
 
 
-def kill(laboratory: Laboratory, victim: str, run: str) -> list[str]:
-    """SIGKILL, and wait for the end; what must come back. Empty if there was nothing to kill."""
+def kill(laboratory: Laboratory, victim: str, run: str) -> dict[str, list[psutil.Process]]:
+    """SIGKILL; what was killed and must come back. Empty if there was nothing to kill."""
     programs = laboratory.programs()
-    if victim == "Dask worker":
-        workers = dask_of(laboratory, run)[:1]
-        for one in workers:
-            with suppress(psutil.Error):
-                one.kill()
-        return ["Dask worker"] if workers else []
     names = {
-        "flow": ["flow"],
         "worker-compute and flow": ["worker-compute", "flow"],
         "everything": [*programs, "flow"],
     }.get(victim, [victim])
-    killed: list[str] = []
-    ended: list[psutil.Process] = []
+    killed: dict[str, list[psutil.Process]] = {}
     for name in names:
-        processes = flow_of(laboratory, run) if name == "flow" else [programs[name].process()]
+        if name == "flow":
+            processes = flow_of(laboratory, run)
+        elif name == "Dask worker":
+            processes = dask_of(laboratory, run)[:1]
+        else:
+            running = programs[name].process()
+            processes = [] if running is None else [running]
         for one in processes:
-            if one is not None:
-                with suppress(psutil.Error):
-                    one.kill()
-                    killed.append(name)
-                    ended.append(one)
-    psutil.wait_procs(ended, timeout=5)
+            with suppress(psutil.Error):
+                one.kill()
+                killed.setdefault(name, []).append(one)
     return killed
 
 
-def back(laboratory: Laboratory, killed: list[str], run: str) -> bool:
+def back(laboratory: Laboratory, killed: dict[str, list[psutil.Process]], run: str) -> bool:
     """Whether what was killed runs again, or the run needs it no more."""
     programs = laboratory.programs()
-    for name in killed:
+    for name, old in killed.items():
         if name == "Dask worker":
-            continue
-        if name == "flow":
-            if not flow_of(laboratory, run) and not completed(laboratory, run):
-                return False
-        elif programs[name].process() is None:
+            new = dask_of(laboratory, run)
+        elif name == "flow":
+            new = flow_of(laboratory, run)
+        else:
+            one = programs[name].process()
+            new = [] if one is None else [one]
+        if not [one for one in new if one not in old] and (
+            name not in ("flow", "Dask worker") or not completed(laboratory, run)
+        ):
             return False
     return True
 
@@ -126,7 +125,7 @@ def begin(laboratory: Laboratory, name: str, frames: Any, workers: int) -> str:
         "name": f"day-{name}",
         "n_workers": workers,
     }
-    return laboratory.start("session/session", parameters, f"day-{name}")
+    return str(laboratory.start("session/session", parameters, f"day-{name}"))
 
 
 def test_sessions_complete_whatever_is_killed(
@@ -147,10 +146,10 @@ def test_sessions_complete_whatever_is_killed(
             if victim == "Dask worker":  # they take a while to be there
                 with suppress(AssertionError):
                     until(lambda run=run: dask_of(laboratory, run), 30, "Dask worker")
+            at = time.monotonic()
             killed = kill(laboratory, victim, run)
             if not killed:  # the session was faster
                 break
-            at = time.monotonic()
             if "keeper" in killed:  # systemd does this
                 assert laboratory.ewaldflow("serve").returncode == 0
             until(
