@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from prefect.client.orchestration import get_client
 from .gateway import gateway
 from .settings import load_settings
 
+# SQLite takes one writer at a time: many who wait for it are slower than a few in a queue
+_few = asyncio.Semaphore(4)
+
 
 async def start_run(deployment: str, parameters: dict[str, Any], key: str) -> str:
     """Start a run of a deployment once for each key; returns its id."""
-    async with get_client() as client:
+    async with _few, get_client() as client:
         found = await client.read_deployment_by_name(deployment)
         run = await client.create_flow_run_from_deployment(
             found.id, parameters=parameters, idempotency_key=key, name=parameters["name"]

@@ -30,7 +30,7 @@ VICTIMS = (
     "keeper",
     "everything",
 )
-KILLS_PER_SESSION = 3
+KILLS_PER_SESSION = 8
 LONGEST_WAIT_S = 12.0
 
 
