@@ -36,6 +36,7 @@ from ..tasks.acquire import (
     show_grid,
 )
 from ..tasks.growth import completeness
+from ..tasks.journal import say
 from ..tasks.live import prefect_progress
 from ..tasks.progress import tell
 from ..tasks.workers import workers
@@ -133,6 +134,7 @@ def acquire(
                 series = crystals(hunt, lambda what, k, n: tell("acquire", what, k / max(n, 1)))
                 while (one := next_crystal(series)) is not None:
                     name, frames = f"{session.name}-{one.name}", Path(one.folder)
+                    say(f"{name} collected over {one.range_deg:.1f}°, {one.status}: {one.reason}")
                     running.append(
                         one_series.submit(
                             name, frames, store, session.instrument, None, config, address
@@ -146,6 +148,7 @@ def acquire(
                 raise
             failure = str(error)
             _log.error("%s", failure)
+            say(failure, logging.ERROR)
         except KeyboardInterrupt:
             # a terminal sends it to Prefect's server too: nothing is asked of it any more, and
             # what it and the workers say while they end is of no use to anybody
@@ -154,17 +157,20 @@ def acquire(
                 done = replace(hunt.acquisition(), ended="Ended by Ctrl-C.")
                 acquisition_artefact(done, session, (), store, calibration)
             raise
+        if not failure:
+            say(hunt.ended)
         merges.wait()
         tell("acquire", "finish reductions", 1.0)
         outcomes = tuple(one.result() for one in running)
         outcomes, phases, found = finish_session(
             outcomes, store, session.name, config, merging, sample, address
         )
-    assert calibration is not None  # or the session would not have begun
-    done = hunt.acquisition()
-    if failure:
-        done = replace(done, ended=failure)
-    kept = keep_acquisition(done, session, outcomes, store, calibration, phases, found)
+        assert calibration is not None  # or the session would not have begun
+        done = hunt.acquisition()
+        if failure:
+            done = replace(done, ended=failure)
+        kept = keep_acquisition(done, session, outcomes, store, calibration, phases, found)
+        tell("acquire", "done", 1.0)
     return Acquired(kept, done, outcomes, phases, failure)
 
 
@@ -241,7 +247,8 @@ def merged_so_far(
     try:
         _, phases, _ = finish_session(outcomes, store, session, config, merging, None, workers)
     except Exception as error:
-        _log.warning("%s was not merged so far: %s", session, str(error).split("\n")[0])
+        line = f"{session} was not merged so far: {type(error).__name__}: {error}"
+        say(line.split("\n")[0], logging.WARNING)
         return ()
     return phases
 

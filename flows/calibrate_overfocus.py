@@ -16,6 +16,7 @@ from ..lib.errors import UserError
 from ..lib.overfocus.plan import Plan
 from ..lib.stem4d.metadata import ScanMetadata
 from ..tasks.convert import label, series_names
+from ..tasks.journal import say
 from ..tasks.overfocus import calibrate_scan, is_reference, name_in, show_overfocus
 from ..tasks.pictures import looking_on, show_pictures
 from ..tasks.progress import tell
@@ -131,6 +132,7 @@ def _bare(name: str) -> str:
 
 def _tell_prefect(one: OverfocusOutcome, name: str, store: Path) -> None:
     """A few lines and the superposition in Prefect's own pages."""
+    say(f"{name}: {one.verdict or 'failed'} {one.reason}".rstrip())
     with looking_on(f"what became of {name}"):
         if one.overfocus:
             show_overfocus(one.overfocus, store)

@@ -3,16 +3,18 @@ by itself, for a schedule."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import flow, get_run_logger
+from prefect import flow
 
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.rings.config import RingConfig
 from ..lib.rings.drift import DriftLimits
+from ..tasks.journal import say
 from ..tasks.live import prefect_progress
 from ..tasks.progress import tell
 from ..tasks.rings import calibrate, newest_image, show_rings
@@ -69,7 +71,7 @@ def calibrate_rings(
         drift, warnings = compare(rings, store, limits)
         tell(name, "done", 1.0)
     for warning in warnings:
-        get_run_logger().warning("%s: %s", name, warning)
+        say(f"{name}: {warning}", logging.WARNING)
     return Calibrated(rings, drift, warnings)
 
 

@@ -42,7 +42,8 @@ def merge_project(
     project : sessions whose names begin so, such as "garnet" or "2026-11".
     store : root of the artefact store.
     sample : name in configs/samples: structures are solved then.
-    config, merging : choices of reduction and merging.
+    config : choices of reduction; None for the defaults.
+    merging : choices of sorting and merging; None for the defaults.
     n_workers : processes to work with.
     """
     outcomes = outcomes_of_project(project, store)

@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.orientation.config import OrientationConfig
+from ..tasks.journal import say
 from ..tasks.live import series_progress
 from ..tasks.orient import integrate_again, study_sessions
 from ..tasks.orient import orient as orient_one
@@ -78,6 +79,8 @@ def orient(
     with series_progress(f"orient {name}", reductions), workers(n_workers) as address:
         outcomes = _each(one_reduction, [(ref, store, config, address) for ref in reductions],
                          address)  # fmt: skip
+    for one in outcomes:
+        say(one.reason or f"{one.reduction} became {one.orientation}")
     good = [one.orientation for one in outcomes if one.orientation]
     failed = {one.reduction: one.reason for one in outcomes if one.reason}
     study = study_sessions(good, store, name, failed) if good else ""

@@ -22,7 +22,8 @@ from ..lib.reduction.config import ReductionConfig
 from ..lib.report.outcome import PhaseOutcome, SeriesOutcome, headline_from
 from ..lib.sample import Sample
 from ..tasks.convert import convert, series_names
-from ..tasks.growth import show_phases
+from ..tasks.growth import complete_in_words, show_phases
+from ..tasks.journal import say
 from ..tasks.live import series_progress
 from ..tasks.merge import merge
 from ..tasks.phases import (
@@ -127,14 +128,16 @@ def one_series(
     began = datetime.now(UTC)
     try:
         series = convert(name, source, store, instrument, overrides, workers, calibrations)
-        return _reported(str(source), reduce_series(series, store, config, workers), store,
-                         workers, began)  # fmt: skip
+        reduction = reduce_series(series, store, config, workers)
+        outcome = _reported(str(source), reduction, store, workers, began)
     except UserError as error:
-        return SeriesOutcome(name, str(source), reason=str(error))
+        outcome = SeriesOutcome(name, str(source), reason=str(error))
     except Exception as error:
-        return SeriesOutcome(name, str(source), reason=_fault(str(source), error))
+        outcome = SeriesOutcome(name, str(source), reason=_fault(str(source), error))
     finally:
         tell(name, "done", 1.0)
+    say(outcome.line(), logging.WARNING if outcome.reason else logging.INFO)
+    return outcome
 
 
 def finish_session(
@@ -186,6 +189,8 @@ def finish_session(
         ],
         workers,
     )
+    for one in phases:
+        say(f"{session}, {one.name}: {complete_in_words(one)}")
     show_phases(session, phases, found, store)
     return tuple(outcomes), phases, found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ..tasks.arrivals import (
     outcomes_of,
     wait_for,
 )
+from ..tasks.journal import say
 from ..tasks.live import series_progress
 from ..tasks.progress import tell
 from ..tasks.report import summarise
@@ -67,8 +69,10 @@ def session(
     store : root of the artefact store.
     name : of the session.
     closed : whether it is over; it is merged then, and otherwise every few series.
-    instrument, sample : names, for what files do not say and for structures.
-    config, merging : choices of reduction and merging.
+    instrument : its name, for what files do not say.
+    sample : its name; structures are solved then.
+    config : choices of reduction; None for the defaults.
+    merging : choices of sorting and merging; None for the defaults.
     n_workers : series to reduce at once.
     merge_every : series after which an unfinished session is merged anew.
     arrival_limit_s : how long frames that are still on their way are waited for.
@@ -95,6 +99,7 @@ def session(
             return Reduced(outcomes, (), "")
         with holding(f"merge-{name}", store, wait=closed) as mine:
             if not mine:  # another run is at it; the next few series, or the end, bring another
+                say(f"{name} is being merged by another run")
                 return Reduced(outcomes, (), "")
             outcomes = _with(outcomes_of(name, store), now)
             outcomes, phases, found = finish_session(
@@ -121,11 +126,13 @@ def arrived_series(
     with holding(label, store, wait=True):
         if before := known_outcome(name, label, series.digest, choices, store):
             tell(label, "known already", 1.0)
+            say(f"{before.line()} (as before)")
             return before
         try:
             wait_for(folder, series, arrival_limit_s)
         except UserError as error:
             tell(label, "did not arrive", 1.0)
+            say(f"{label} failed: {error}", logging.WARNING)
             return SeriesOutcome(label, str(source), reason=str(error))
         outcome = one_series(label, source, store, choices["instrument"], None, config, workers)
         if not outcome.reason.startswith("unexpected"):  # a fault of ours may be mended

@@ -144,14 +144,14 @@ def prefect_progress(
     ----------
     name : as told.
     title : for people; the same if not given.
-    part : of the whole that is done, from the fraction that is told.
+    part : of the whole that is done, from the fraction that is told; until "done" is.
     """
     shown = title or name
     with _artifact(shown) as update:
 
         def listen(series: str, step: str, fraction: float) -> None:
             if series == name:
-                update(part(fraction), f"{shown}: {step}")
+                update(1.0 if step == "done" else part(fraction), f"{shown}: {step}")
 
         with listening(listen):
             yield

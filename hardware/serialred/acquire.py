@@ -79,6 +79,8 @@ class Session:
 
     def part_done(self) -> float:
         """How much of the session is over, 0..1, by the stop rule that is nearest."""
+        if self.ended:
+            return 1.0
         stop, crystals = self.station.session.stop, list(self.outcomes.values())
         parts = [
             len(self.views) / max(len(self.raster), 1)

@@ -46,6 +46,18 @@ class SeriesOutcome:
     phase: str = ""
     left: str = ""
 
+    def line(self) -> str:
+        """The same in words, as for a log."""
+        head = self.headline
+        if head is None:
+            return f"{self.name} failed: {self.reason}"
+        if not head.n_lattices:
+            return f"{self.name}: no lattice. {self.verdict}"
+        return (
+            f"{self.name}: {head.lattice}, {head.cell}; {rounded(head.indexed_percent, 0)} % of "
+            f"spots indexed, to {rounded(head.resolution_A, 2)} Å"
+        )
+
     def row(self) -> dict[str, str]:
         """The cells of a table, by column."""
         head = self.headline

@@ -7,7 +7,12 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import Artifact
 from prefect.testing.utilities import prefect_test_harness
 
@@ -32,3 +37,15 @@ def shown(prefect: None) -> Shown:
         return {str(one.key): one for one in found}
 
     return artifacts
+
+
+@pytest.fixture
+def said(prefect: None) -> Callable[[str | None], str]:
+    """The log of a flow run in Prefect's pages."""
+
+    def log(run: str | None) -> str:
+        wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[UUID(run)]))
+        with get_client(sync_client=True) as client:
+            return "\n".join(one.message for one in client.read_logs(wanted, limit=200))
+
+    return log

@@ -21,6 +21,7 @@ def test_from_frames_to_report_and_one_bad_series_harms_no_other(
     tmp_path: Path,
     simulated: tuple[RotationSeries, Truth],
     shown: Callable[[str | None], dict[str, Artifact]],
+    said: Callable[[str | None], str],
 ) -> None:
     store, frames = tmp_path / "runs", tmp_path / "crystal"
     kept = ArtefactStore(store)
@@ -67,6 +68,9 @@ def test_from_frames_to_report_and_one_bad_series_harms_no_other(
     assert text.count("](data:image/png;base64,iVBOR") == 2
     assert "tree of the series by their cells" in text
     assert f"`{page}`" in text
+
+    assert f"{done.name}: {done.headline.lattice}" in said(run)
+    assert "session, phase 1: " in said(run)
 
     # Again, with a folder of nothing, a lost one and one that lies: the first is there already.
     empty, lost, liar = tmp_path / "empty", tmp_path / "lost", tmp_path / "liar"
