@@ -23,6 +23,7 @@ from .settings import ServiceSettings, load_settings
 _LOOK_S = 2.0
 _REVIVE_EVERY_S = 4.0
 _START_LIMIT_S = 180.0
+_LOOK_LIMIT_S = 30.0  # a busy server must not keep it from all else
 _PATIENCE_S = 40.0  # a flow on an instrument leaves it safe first
 _log = logging.getLogger("ewaldflow.keeper")
 
@@ -61,7 +62,7 @@ def main(file: Path) -> None:
                 _keep(program)
             if time.monotonic() - revived > _REVIVE_EVERY_S:
                 revived = time.monotonic()
-                asyncio.run(revival.look())
+                asyncio.run(asyncio.wait_for(revival.look(), _LOOK_LIMIT_S))
         except _away() as error:  # the server went away between two calls: try again
             _log.warning("%s: %s", type(error).__name__, str(error).splitlines()[:1])
         time.sleep(_LOOK_S)
