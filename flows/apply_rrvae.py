@@ -12,19 +12,30 @@ from prefect.cache_policies import NO_CACHE
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.stem4d.metadata import ScanMetadata
+from ..tasks.convert import label
+from ..tasks.overfocus import name_in
 from ..tasks.progress import tell
 from ..tasks.rrvae_apply import map_scan
 from ..tasks.workers import workers
+from .forms import described
 from .reduce import _THREADS, _each, _fault
-from .train_rrvae import RrvaeOutcome, kept_scan, names_of, outcome, tell_prefect
+from .train_rrvae import (
+    RrvaeOutcome,
+    kept_scan,
+    name_of_run,
+    names_of,
+    outcome,
+    tell_prefect,
+)
 
 
 @flow(
     name="apply-rrvae",
-    flow_run_name="map {sources} by {model}",
+    flow_run_name=name_of_run("apply-rrvae"),
     persist_result=False,
     task_runner=_THREADS,
 )
+@described
 def apply_rrvae(
     model: str,
     sources: Sequence[str],
@@ -55,7 +66,7 @@ def apply_rrvae(
             address,
         )
     for one in outcomes:
-        tell_prefect(one, store)
+        tell_prefect(one, label(name_in(one.source)), store)
     return outcomes
 
 

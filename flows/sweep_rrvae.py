@@ -19,6 +19,7 @@ from ..tasks.progress import tell
 from ..tasks.rrvae import train_model
 from ..tasks.rrvae_sweep import Point, compare, grid
 from ..tasks.workers import workers
+from .forms import described
 from .reduce import _THREADS, _each, _fault
 from .train_rrvae import kept_scan, names_of
 
@@ -29,6 +30,7 @@ from .train_rrvae import kept_scan, names_of
     persist_result=False,
     task_runner=_THREADS,
 )
+@described
 def sweep_rrvae(
     source: str,
     store: Path,

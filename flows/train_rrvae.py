@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.rrvae.plan import Plan
 from ..lib.stem4d.metadata import ScanMetadata
 from ..tasks.convert import label, series_names
-from ..tasks.overfocus import PAGE, is_reference
+from ..tasks.overfocus import is_reference, name_in
+from ..tasks.pictures import looking_on, show_pictures
 from ..tasks.progress import tell
-from ..tasks.rrvae import train_model
+from ..tasks.rrvae import show_maps, train_model
 from ..tasks.scan import keep_scan
 from ..tasks.workers import workers
+from .forms import described
 from .reduce import _THREADS, _each, _fault
 
 _NOTES = 3  # shown in a table
@@ -48,12 +50,23 @@ class RrvaeOutcome:
     reason: str = ""
 
 
+def name_of_run(flow_name: str) -> Callable[[], str]:
+    """What a run is called: the flow and the names of its sources, not their paths."""
+
+    def name() -> str:
+        given: dict[str, Any] = flow_run.parameters
+        return f"{flow_name} " + ", ".join(Path(one).name for one in given["sources"])
+
+    return name
+
+
 @flow(
     name="train-rrvae",
-    flow_run_name="train {sources}",
+    flow_run_name=name_of_run("train-rrvae"),
     persist_result=False,
     task_runner=_THREADS,
 )
+@described
 def train_rrvae(
     sources: Sequence[str],
     store: Path,
@@ -89,7 +102,7 @@ def train_rrvae(
             address,
         )
     for one in outcomes:
-        tell_prefect(one, store)
+        tell_prefect(one, label(name_in(one.source)), store)
     return outcomes
 
 
@@ -154,15 +167,10 @@ def outcome(source: str, scan: str, made: str, store: Path) -> RrvaeOutcome:
     return RrvaeOutcome(source, scan, made, figures["verdict"], figures, reason)
 
 
-def tell_prefect(one: RrvaeOutcome, store: Path) -> None:
-    """A few lines in Prefect's own pages."""
-    if not one.made:
-        text = f"**failed**: {one.reason}"
-    else:
-        page = ArtefactStore(store).folder(one.made) / "files" / PAGE
-        numbers = "\n".join(f"- {name}: {value}" for name, value in (one.figures or {}).items())
-        text = f"**{one.verdict}** {one.reason}\n\n{numbers}\n\n[report]({page.as_uri()})"
-    key = label(f"rrvae-{Path(one.source).name}").lower()
-    for other in "_.+":
-        key = key.replace(other, "-")
-    create_markdown_artifact(markdown=text, key=key.strip("-"))
+def tell_prefect(one: RrvaeOutcome, name: str, store: Path) -> None:
+    """A few lines and the maps in Prefect's own pages."""
+    with looking_on(f"what became of {name}"):
+        if one.made:
+            show_maps(one.made, store)
+        else:
+            show_pictures(f"rrvae-{name}", f"rrVAE of {name}", (), text=f"**failed**: {one.reason}")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 
 from ..lib.artefacts import ArtefactStore, Draft, Input, Manifest, Recipe
 from ..lib.rrvae.plan import Plan
@@ -18,6 +17,7 @@ from ..lib.stem4d.metadata import ScanMetadata
 from .live import LivePage, prefect_progress
 from .overfocus import PAGE, OpenScan, name_in, open_scan
 from .overfocus_check import _old as load_overfocus
+from .pictures import Picture, looking_on, show_pictures
 from .progress import tell
 from .rings import load_calibration as load_rings
 from .running import TASK_OPTIONS, flow_run_id
@@ -25,6 +25,8 @@ from .scan import READ
 from .workers import carry_out
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ..lib.overfocus.calibration import ScanCalibration
     from ..lib.rings.calibration import RingCalibration
     from ..lib.rrvae.learn import Learned
@@ -36,9 +38,9 @@ SCHEMA_VERSION = 1
 WEIGHTS, SCORES, PREPARATION = "model.safetensors", "scores.yaml", "preparation.yaml"
 OVER = "Training of a rotationally invariant autoencoder"
 _SPOOLED_BYTES = 2**30  # larger prepared scans lie in a file while they are learned from
-_TABLE_S = 5.0  # between tables in Prefect's pages
+_PICTURE_S = 10.0  # between pictures in Prefect's pages
 _SHARE = 10.0  # times as long as drawing the live page took, until it is drawn again
-_LOOKS = 15  # of the training, in a table
+_CURVES = "Evidence lower bound (dotted: trained on), equivariance and invariance of each seed."
 
 
 @task(task_run_name="train on {scan}", **TASK_OPTIONS)
@@ -126,8 +128,34 @@ def rrvae_artefact(
         draft.figures_of_merit = figures_of(learned.result)
         made = draft.publish()
     tell(name, "done", 1.0)
-    live.done(f"../{made.path.relative_to(kept.root).as_posix()}/files/{PAGE}")
+    live.done(made.files / PAGE, f"../{made.path.relative_to(kept.root).as_posix()}/files/{PAGE}")
     return made.ref
+
+
+def show_maps(made: str, store: Path) -> None:
+    """Show maps and figures of an `rrvae` or `rrvae-map` artefact in Prefect's pages.
+
+    Nothing outside of a flow run.
+    """
+    if flow_run_id() is None:
+        return
+    from ..lib.artefacts.arrays import read_array, subgroup
+    from ..lib.report.rrvae_figures import content_and_angle
+
+    artefact = ArtefactStore(store).get(made)
+    figures: dict[str, Any] = artefact.manifest.figures_of_merit
+    maps = subgroup(artefact.arrays, "maps")
+    best, leading = int(figures["best_seed"]), int(figures["leading"])
+    content = read_array(maps, "content")[best][..., leading]
+    drawing = content_and_angle(content, read_array(maps, "angle_rad")[best])
+    what = "Leading content and angle of the best seed."
+    numbers = [f"- {key}: {value}" for key, value in figures.items() if key != "verdict"]
+    text = "\n".join([f"**{figures['verdict']}**", *artefact.manifest.notes[:3], "", *numbers])
+    name = artefact.manifest.name
+    show_pictures(
+        f"{artefact.manifest.kind}-{name}", f"rrVAE of {name}",
+        [Picture(drawing, "maps", what)], {"report": artefact.files / PAGE}, text,
+    )  # fmt: skip
 
 
 class Calibrations:
@@ -176,14 +204,14 @@ def spool(found: OpenScan, plan: Plan, store: ArtefactStore) -> Iterator[Path | 
 class LiveTraining:
     """What a person watches while an ensemble is trained: curves and the maps so far.
 
-    On the live page of the store, and as a table in Prefect's pages.
+    On the live page of the store; the curves in Prefect's pages too.
     """
 
     def __init__(self, store: Path, name: str) -> None:
         self._name = name
         self._page = LivePage(store, name, OVER)
         self._looks: list[Look] = []
-        self._next_page = self._next_table = 0.0
+        self._next = self._next_picture = 0.0
 
     def say(self, step: str, fraction: float) -> None:
         """The next step, and the part of the work that is done."""
@@ -194,71 +222,53 @@ class LiveTraining:
     def look(self, look: Look, encode: Callable[[], Latents], patterns: Patterns) -> None:
         """Where training is."""
         self._looks.append(look)
-        now = time.monotonic()
-        if flow_run_id() is not None and now >= self._next_table:
-            self._next_table = now + _TABLE_S
-            self._table()
-        if now >= self._next_page:
-            self._show(look, encode, patterns)
-            self._next_page = time.monotonic() + _SHARE * (time.monotonic() - now)
-
-    def _show(self, look: Look, encode: Callable[[], Latents], patterns: Patterns) -> None:
-        import numpy as np
-
-        from ..lib.report.rrvae_figures import training
-        from ..lib.rrvae.result import Curves
-
-        latents, best = encode(), int(np.argmin(look.held_out_loss))
-        curves = Curves(
-            np.array([one.epoch for one in self._looks], np.int64),
-            *(
-                np.array([getattr(one, part) for one in self._looks])
-                for part in ("loss", "held_out_loss", "equivariance", "invariance")
-            ),
-            np.array([
-                self._looks[k].epoch
-                for k in np.argmin([one.held_out_loss for one in self._looks], axis=0)
-            ]),
-        )  # fmt: skip
-        self._page.show(
-            f"epoch {look.epoch}",
-            {
-                "Epoch": look.epoch,
-                "Held-out ELBO": f"{-look.held_out_loss[best]:.2f} nats",
-                "Equivariance": f"{look.equivariance[best]:.3f}",
-                "Seed shown": best,
-            },
-            {
-                "leading content": patterns.map_of(latents.leading_content[best]),
-                "cosine of the rotation": patterns.map_of(np.cos(latents.angle_rad[best])),
-            },
-            draw=lambda: [(training(curves), "ELBO, equivariance and invariance of each seed")],
-        )
-
-    def _table(self) -> None:
-        rows = looks_table(self._looks)
-        key = "rrvae-" + "".join(c if c.isalnum() else "-" for c in self._name.lower()).strip("-")
-        create_table_artifact(rows, key=key, description=f"Training on {self._name}, so far")
-
-    def done(self, final: str) -> None:
-        """The last page, which leads to the report."""
-        if flow_run_id() is not None and self._looks:
-            self._table()
-        self._page.show("done", final=final)
-
-
-def looks_table(looks: list[Look]) -> list[dict[str, Any]]:
-    """Some of the looks evenly from first to last, a row each."""
-    step = max(1, -(-len(looks) // _LOOKS))
-    some = looks[::-1][::step][::-1]
-    return [
-        {
-            "epoch": one.epoch,
-            **{f"held-out ELBO {i}": round(-float(v), 3) for i, v in enumerate(one.held_out_loss)},
-            **{f"equivariance {i}": round(float(v), 4) for i, v in enumerate(one.equivariance)},
+        began = time.monotonic()
+        if began < self._next:
+            return
+        latents, best = encode(), look.held_out_loss.argmin()
+        facts = {
+            "Epoch": look.epoch,
+            "Held-out ELBO": f"{-look.held_out_loss[best]:.2f} nats",
+            "Equivariance": f"{look.equivariance[best]:.3f}",
+            "Seed shown": best,
         }
-        for one in some
-    ]
+        maps = {
+            "leading content": patterns.map_of(latents.leading_content[best]),
+            "angle": patterns.map_of(latents.angle_rad[best]),
+        }
+        told = f"epoch {look.epoch}"
+        self._page.show(told, facts, draw=lambda: [(self._curves(), _CURVES), (_maps(maps), told)])
+        if began >= self._next_picture:
+            self._show_prefect(facts)
+            self._next_picture = time.monotonic() + _PICTURE_S
+        # drawing must not take the time of what is drawn
+        self._next = time.monotonic() + _SHARE * (time.monotonic() - began)
+
+    def _show_prefect(self, facts: dict[str, Any], pages: dict[str, Path] | None = None) -> None:
+        if flow_run_id() is None or not self._looks:
+            return
+        text = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+        with looking_on(f"curves of {self._name}"):
+            picture = Picture(self._curves(), "training curves", _CURVES)
+            show_pictures(f"rrvae-{self._name}-curves", f"Training on {self._name}", [picture],
+                          pages, text)  # fmt: skip
+
+    def _curves(self) -> Figure:
+        from ..lib.report.rrvae_figures import training
+        from ..lib.rrvae.result import curves_of
+
+        return training(curves_of(self._looks))
+
+    def done(self, final: Path, link: str) -> None:
+        """The last page, which leads to the report."""
+        self._show_prefect({}, {"report": final})
+        self._page.show("done", final=link)
+
+
+def _maps(maps: dict[str, Any]) -> Figure:
+    from ..lib.report.rrvae_figures import content_and_angle
+
+    return content_and_angle(*maps.values())
 
 
 def _write_files(

@@ -210,9 +210,12 @@ def figures_of(mapped: Any, best: int) -> dict[str, Any]:
         "verdict": IN if mapped.applied.in_distribution else OUT,
         "patterns": mapped.prepared.patterns,
         "dose": mapped.prepared.dose,
+        "best_seed": best,
+        "leading": int(mapped.applied.latents.leading[best]),
         "unlike": float(mapped.applied.unlike.mean()),
         **{key: None if value != value else value for key, value in numbers.items()},
         "defects": len(mapped.defects),
+        "warning": mapped.prepared.warning or None,
     }
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
@@ -32,11 +35,16 @@ def aligned(angle_rad: Floats, to: Agreement) -> Floats:
     return np.asarray((turned + np.pi) % (2 * np.pi) - np.pi)
 
 
+def sign_of(mine: Agreement) -> float:
+    """By which a content rises with the magnitude of the COM; its own sign means nothing."""
+    return -1.0 if mine.pearson < 0 else 1.0
+
+
 def beside_baselines(
     maps: Maps, content: Floats, best: int, mine: Agreement, others: Sequence[Agreement], unit: str
 ) -> Figure:
     """Magnitudes above, angles below: network, centre of mass, and both baselines."""
-    sign = -1.0 if mine.pearson < 0 else 1.0
+    sign = sign_of(mine)
     columns: tuple[tuple[str, Floats, Floats], ...] = (
         ("rrVAE", sign * content, aligned(maps.angle_rad[best], mine)),
         ("centre of mass", maps.com_magnitude, maps.com_angle_rad),
@@ -62,15 +70,26 @@ def beside_baselines(
     return drawing
 
 
-def latent_maps(content: Floats, share: Floats, angle_sd_rad: Floats) -> Figure:
-    """Every content variable of the best seed, the strongest first, and the angle's own error."""
+def content_and_angle(content: Floats, angle_rad: Floats) -> Figure:
+    """The two maps alone, while a network is trained."""
+    drawing = Figure(figsize=(9, _height(content, 4.3) + 0.3), layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    shown(drawing, left, content, "cividis", "leading content")
+    wheel(right, angle_rad)
+    _bar(drawing, right, shrink=0.86, pad=0.02, aspect=28).set_label("angle / °", fontsize=8.5)
+    return drawing
+
+
+def latent_maps(content: Floats, share: Floats, angle_sd_rad: Floats, sign: float = 1.0) -> Figure:
+    """Every content variable, the strongest first and times `sign`; the angle's own error."""
     order = np.argsort(share)[::-1]
     count = len(order) + 1
     height = _height(angle_sd_rad, 11 / max(count, 3) * 0.78)
     drawing = Figure(figsize=(11 * min(1.0, count / 3), height + 0.55), layout="constrained")
     panels = drawing.subplots(1, count)
     for panel, number in zip(panels, order, strict=False):
-        shown(drawing, panel, content[..., number], "cividis", "standard normal")
+        values = (sign if number == order[0] else 1.0) * content[..., number]
+        shown(drawing, panel, values, "cividis", "standard normal")
         told = f"content {number + 1}: {share[number]:.1%} of what content changes"
         panel.set_title(told, fontsize=9.5)
     shown(drawing, panels[-1], np.rad2deg(angle_sd_rad), "magma", "°")
@@ -81,12 +100,13 @@ def latent_maps(content: Floats, share: Floats, angle_sd_rad: Floats) -> Figure:
 def deflection(maps: Maps, unit: str, step_known: bool) -> Figure:
     """Centre of mass: magnitude, its error, direction, divergence and curl."""
     height = _height(maps.com_magnitude, 2.0)
-    drawing = Figure(figsize=(11, height + 0.75), layout="constrained")
+    drawing = Figure(figsize=(11, height + 0.4), layout="constrained")
     panels = drawing.subplots(1, 5)
     per = f"{unit} / {'nm' if step_known else 'point'}"
     shown(drawing, panels[0], maps.com_magnitude, "cividis", unit)
     shown(drawing, panels[1], maps.com_magnitude_sigma, "magma", unit)
     wheel(panels[2], maps.com_angle_rad)
+    _bar(drawing, panels[2], shrink=0.86, pad=0.02, aspect=28).set_label("°", fontsize=8.5)
     both = np.concatenate([maps.divergence.ravel(), maps.curl.ravel()])
     known = np.abs(both[np.isfinite(both)])
     limit = float(np.percentile(known, 99.5)) if known.size else 1.0
@@ -104,7 +124,7 @@ def correlations(
     """Leading content against the COM's magnitude, and the difference of the angles."""
     drawing = Figure(figsize=(11, 3.6), layout="constrained")
     left, right = drawing.subplots(1, 2)
-    sign = -1.0 if mine.pearson < 0 else 1.0
+    sign = sign_of(mine)
     x, y = maps.com_magnitude.ravel(), sign * content.ravel()
     good = np.isfinite(x) & np.isfinite(y)
     if good.any():
@@ -175,22 +195,25 @@ def training(curves: Curves) -> Figure:
     return drawing
 
 
-def manifold(made: Manifold) -> Figure:
-    """Patterns that the decoder makes along its latents."""
+def manifold(made: Manifold, sign: float = 1.0) -> Figure:
+    """Patterns that the decoder makes along its latents, the leading one times `sign`."""
     rows, columns = made.pictures.shape[:2]
+    upwards = slice(None) if sign < 0 else slice(None, None, -1)  # the largest above
     known = np.abs(made.pictures[np.isfinite(made.pictures)])
     limit = max(float(np.percentile(known, 99.5)) if known.size else 1.0, 1e-12)
-    whole = _tiled(made.pictures)
+    whole = _tiled(made.pictures[upwards])
     width = 7.6
     drawing = Figure(
-        figsize=(width + 1.2, width * whole.shape[0] / whole.shape[1] + 0.6), layout="constrained"
+        figsize=(width + 1.2, width * whole.shape[0] / whole.shape[1] + 0.1), layout="constrained"
     )
     panel = drawing.subplots()
     colours = colormaps["PuOr_r"].with_extremes(bad="white")
     image = panel.imshow(whole, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
     drawing.colorbar(image, ax=panel, label="difference from the mean pattern / noise", shrink=0.7)
     tall, wide = whole.shape[0] / rows, whole.shape[1] / columns
-    panel.set_yticks((np.arange(rows) + 0.5) * tall - 0.5, [f"{v:+.1f}" for v in made.rows])
+    panel.set_yticks(
+        (np.arange(rows) + 0.5) * tall - 0.5, [f"{v:+.1f}" for v in (sign * made.rows)[upwards]]
+    )
     form = "{:.0f}°" if made.column_name == "angle" else "{:+.1f}"
     panel.set_xticks(
         (np.arange(columns) + 0.5) * wide - 0.5, [form.format(v) for v in made.columns]
@@ -295,19 +318,19 @@ def wheel(panel: Axes, angle_rad: Floats) -> None:
 
 
 def _key(drawing: Figure, panels: Sequence[Axes]) -> None:
-    """The colours of all directions, as a bar below the maps of angles."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+    """The colours of all directions, below the maps of angles."""
+    bar = _bar(drawing, list(panels), shrink=0.42, pad=0.03, aspect=45)
+    bar.set_label("direction / °: 0 along columns (right), 90 along rows (down)", fontsize=8.5)
 
+
+def _bar(drawing: Figure, panels: Axes | list[Axes], **layout: Any) -> Colorbar:
     bar = drawing.colorbar(
-        ScalarMappable(Normalize(-180, 180), CYCLIC), ax=list(panels), location="bottom",
-        shrink=0.42, pad=0.03, aspect=45, ticks=range(-180, 181, 90),
+        ScalarMappable(Normalize(-180, 180), CYCLIC), ax=panels, location="bottom",
+        ticks=(-180, -90, 0, 90, 180), **layout,
     )  # fmt: skip
-    bar.set_label(
-        "direction / °, from the column axis (right) to the row axis (down)", fontsize=8.5
-    )
-    bar.ax.tick_params(labelsize=8)
+    bar.ax.tick_params(labelsize=7.5)
     bar.outline.set_visible(False)
+    return bar
 
 
 def _limits(values: Floats, tail: float = 2.0) -> tuple[float, float]:

@@ -14,7 +14,14 @@ from . import rrvae_figures as figures
 from .html import Safe
 from .notation import rounded
 from .provenance import provenance_section
-from .rrvae_page import agreement_table, com_section, footer, prepared_section, residual_section
+from .rrvae_page import (
+    agreement_table,
+    com_section,
+    footer,
+    prepared_section,
+    residual_section,
+    warning,
+)
 
 
 def rrvae_map_page(
@@ -84,7 +91,7 @@ def warnings(mapped: Mapped, trained: str) -> list[Safe]:
         out.append(
             html.paragraph(f"The verdict on the model's training was: {trained}.", warn=True)
         )
-    return out
+    return out + warning(mapped.prepared)
 
 
 def _lead(mapped: Mapped, model: str) -> str:

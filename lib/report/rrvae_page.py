@@ -69,6 +69,7 @@ def rrvae_page(
         lead=headline(result),
         body=[
             html.paragraph(reasons(result), warn=result.trust.verdict != TRUSTED),
+            *warning(result.prepared),
             html.facts(_facts(result, mine, unit)),
             html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
@@ -82,6 +83,12 @@ def headline(result: RrvaeResult) -> str:
     return _LEAD.get(
         result.trust.verdict, "Failed: the network's maps tell nothing. They are shown to see why."
     )
+
+
+def warning(prepared: Prepared) -> list[Safe]:
+    """What makes any rotation map of these patterns doubtful, if anything does."""
+    told = prepared.warning
+    return [html.paragraph(f"{told[0].upper()}{told[1:]}.", warn=True)] if told else []
 
 
 def reasons(result: RrvaeResult) -> str:
@@ -111,7 +118,6 @@ def _facts(result: RrvaeResult, mine: Agreement, unit: str) -> dict[str, object]
             f"{rounded(abs(mine.pearson), 4)} <small>|r|</small>, "
             f"{rounded(mine.circular_R, 4)} <small>R</small>"
         ),
-        "Equivariance": rounded(float(trust.equivariance[best]), 3),
         "Defects": len(result.defects),
         "Patterns": Safe(
             f"{result.prepared.patterns} <small>of {_dose_text(result.prepared.dose)} e</small>"
@@ -149,19 +155,16 @@ def _trust(result: RrvaeResult) -> Safe:
     trust = result.trust
     rows = []
     for i in range(len(trust.gain)):
-        taken = [
-            name
-            for name, good in (("content", trust.content_accepted), ("angle", trust.angle_accepted))
-            if good[i]
-        ]
+        content, angle = bool(trust.content_accepted[i]), bool(trust.angle_accepted[i])
+        taken = "both" if content and angle else "content" if content else "angle"
         rows.append([
-            f"{i}{' (shown)' if i == result.best else ''}",
+            f"{i}{', shown' if i == result.best else ''}",
             rounded(float(trust.gain[i]), 2), rounded(float(trust.equivariance[i]), 3),
             rounded(float(trust.angle_agreement[i]), 3),
             rounded(float(trust.content_agreement[i]), 3),
             rounded(float(trust.seed_agreement[i]), 3), rounded(float(trust.content_r[i]), 4),
             int(result.curves.kept[i]) if i < len(result.curves.kept) else "–",
-            " and ".join(taken) or "nothing",
+            taken if content or angle else "nothing",
         ])  # fmt: skip
     rows.append([
         "at least", _threshold("LEAST_GAIN"), "", _threshold("LEAST_ANGLE"),
@@ -230,12 +233,16 @@ def agreement_table(
 
 def _latents(result: RrvaeResult, maps: Maps) -> Safe:
     best = result.best
-    drawn = figures.latent_maps(maps.content[best], result.share[best], maps.angle_sd_rad[best])
+    sign = figures.sign_of(result.agreements[best])
+    drawn = figures.latent_maps(
+        maps.content[best], result.share[best], maps.angle_sd_rad[best], sign
+    )
     latent = html.figure(
         drawn,
         "maps of the content variables",
         f"Content variables of seed {best}, the strongest first, and the spread that the network "
-        "itself gives the angle. Signs of content mean nothing.",
+        "itself gives the angle. The sign of a content means nothing; that of the leading one is "
+        "chosen to rise with the centre of mass.",
         raster=True,
     )
     how = (
@@ -244,7 +251,7 @@ def _latents(result: RrvaeResult, maps: Maps) -> Safe:
         else "of the content and the angle"
     )
     grid = html.figure(
-        figures.manifold(result.manifold),
+        figures.manifold(result.manifold, sign),
         "patterns along the latents",
         f"What the decoder makes of values {how}. Colours: more (orange) or fewer (purple) "
         "electrons than the mean pattern, in units of the noise of a pixel.",
@@ -277,8 +284,9 @@ def residual_section(maps: Maps, defects: Sequence[Defect]) -> Safe:
     drawn = html.figure(
         figures.residuals(maps, [(d.scan_row, d.scan_column) for d in defects], FOUND_SIGMA),
         "residual, significance and probability",
-        "What the best seed's reconstruction leaves of each pattern, compared with the rest of "
-        f"the scan. Circles: regions above {FOUND_SIGMA:g} standard deviations.",
+        "What the best seed's reconstruction leaves of each pattern. Significance: how far that, "
+        "or the leading content less its periodic part, is from the rest of the scan. Circles: "
+        f"regions above {FOUND_SIGMA:g} standard deviations.",
         raster=True,
     )
     if not defects:
@@ -288,7 +296,13 @@ def residual_section(maps: Maps, defects: Sequence[Defect]) -> Safe:
         )
         return Safe(drawn + none)
     rows = [
-        [d.scan_row, d.scan_column, rounded(d.sigma, 1), f"10^{d.log10_p:.1f}", d.points]
+        [
+            d.scan_row,
+            d.scan_column,
+            rounded(d.sigma, 1),
+            Safe(f"10<sup>{d.log10_p:.1f}</sup>".replace("-", "−")),
+            d.points,
+        ]
         for d in defects[:20]
     ]
     more = f" The first 20 of {len(defects)}." if len(defects) > 20 else ""
@@ -301,6 +315,10 @@ def residual_section(maps: Maps, defects: Sequence[Defect]) -> Safe:
     return Safe(drawn + table)
 
 
+def _power(exponent: float) -> Safe:
+    return Safe(f"10<sup>{exponent:.1f}</sup>".replace("-", "−"))
+
+
 def _training(result: RrvaeResult) -> Safe:
     if not len(result.curves.epoch):
         return html.paragraph("No curves were kept.")
@@ -309,7 +327,12 @@ def _training(result: RrvaeResult) -> Safe:
         "training curves of each seed",
         "Evidence lower bound of patterns never trained on (lines; dots: the weights that were "
         "kept) and of those trained on (dotted), with noise drawn anew. Middle and right: patterns "
-        "turned by right angles must turn the angle by as much and leave the content.",
+        "turned by right angles must turn the angle by as much and leave the content"
+        + (
+            ", which the circular harmonics do by construction."
+            if result.model == "harmonic"
+            else "."
+        ),
     )
 
 

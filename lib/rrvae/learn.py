@@ -24,7 +24,15 @@ from .preprocess import prepare
 from .preprocess_config import PreprocessConfig
 from .repeats import repeats
 from .residual import Defect, Residual, residual
-from .result import Agreement, Curves, DosePoint, Manifold, Maps, Prepared, RrvaeResult
+from .result import (
+    Agreement,
+    DosePoint,
+    Manifold,
+    Maps,
+    Prepared,
+    RrvaeResult,
+    curves_of,
+)
 from .thin import thinned
 from .train import Ensemble, Latents, Look, train
 from .trust import assess, moments
@@ -35,6 +43,8 @@ OnLook = Callable[[Look, Callable[[], Latents], Patterns], Any]
 
 STEPS = 7  # values of a latent that the manifold is shown at
 REACH = 2.0  # standard deviations to either side
+LINE = 0.1  # minor over major variance of deflections that lie along a line
+FEWEST_TURNED = 20  # patterns to tell it by
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ def learn(
         baselines=_baselines_with_com(pairs, patterns, com),
         explained=tuple(one.explained for one in pairs),
         fold=fold,
-        curves=_curves(ensemble),
+        curves=curves_of(ensemble.history),
         manifold=manifold(ensemble, latents, best),
         defects=left.defects,
         dose_curve=tuple(_dose_point(patterns, dose, plan) for dose in plan.dose_curve),
@@ -238,6 +248,25 @@ def agreement(
     return Agreement(what, straight, ranks, turn.R, turn.sense, turn.offset_rad / fold)
 
 
+def one_line(com: CentreOfMass) -> str:
+    """A sentence where the deflections lie along one line, as those of patterns that do not turn.
+
+    Minor over major variance of the deflection, without that of counting; "" where they turn.
+    """
+    seen = np.isfinite(com.shift_px).all(-1)
+    shift, noise = com.shift_px[seen], com.sigma_px[seen]
+    if len(shift) < FEWEST_TURNED:
+        return ""
+    counting = np.diag(np.nan_to_num((noise**2).mean(0)))
+    minor, major = np.linalg.eigvalsh(np.cov(shift.T) - counting)
+    if major <= 0 or minor > LINE * major:
+        return ""
+    return (
+        "the deflections lie along one line, as those of patterns that do not turn: angles tell "
+        "on which side of the mean a pattern is, not how it is turned"
+    )
+
+
 def manifold(ensemble: Ensemble, latents: Latents, seed: int) -> Manifold:
     """What one seed makes of values of its two strongest contents, or of content and angle."""
     one, content = ensemble.seed(seed), latents.content[seed]
@@ -293,18 +322,6 @@ def _baselines_with_com(
     )
 
 
-def _curves(ensemble: Ensemble) -> Curves:
-    looks = ensemble.history
-    return Curves(
-        epoch=np.array([one.epoch for one in looks], np.int64),
-        loss=np.array([one.loss for one in looks]),
-        held_out_loss=np.array([one.held_out_loss for one in looks]),
-        equivariance=np.array([one.equivariance for one in looks]),
-        invariance=np.array([one.invariance for one in looks]),
-        kept=np.asarray(ensemble.epoch, np.int64),
-    )
-
-
 def _dose_point(patterns: Patterns, electrons: float, plan: Plan) -> DosePoint:
     """An ensemble trained on fewer electrons, and their COM, against the COM of the others."""
     few, rest = thinned(patterns, electrons, plan.seed)
@@ -343,6 +360,7 @@ def _prepared(
         com_unit="px" if com.pixel_mrad is None else "mrad",
         com_calibrated=calibration is not None,
         scan_step_nm=scan.scan_step_nm,
+        warning=one_line(com),
     )
 
 

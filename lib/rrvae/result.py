@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .residual import Defect
+from .train import Look
 from .trust import Trust
 
 Floats = NDArray[np.float64]
@@ -154,6 +155,7 @@ class Prepared:
     com_unit : "mrad" or "px".
     com_calibrated : whether directions are those of the scan.
     scan_step_nm : (row, column); None if unknown.
+    warning : why a rotation map may mean nothing, whatever network it is of; "" if it may.
     """
 
     patterns: int
@@ -169,6 +171,7 @@ class Prepared:
     com_unit: str
     com_calibrated: bool
     scan_step_nm: tuple[float, float] | None
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,17 @@ class RrvaeResult:
     notes: tuple[str, ...] = ()
 
 
+def curves_of(looks: Sequence[Look]) -> Curves:
+    """Curves of a training so far, of one look at least."""
+
+    def of(name: str) -> Floats:
+        return np.array([getattr(one, name) for one in looks], float)
+
+    epoch, held = np.array([one.epoch for one in looks], np.int64), of("held_out_loss")
+    kept = epoch[held.argmin(axis=0)]
+    return Curves(epoch, of("loss"), held, of("equivariance"), of("invariance"), kept)
+
+
 def figures_of(result: RrvaeResult) -> dict[str, Any]:
     """The few numbers that stand for a training in a table."""
     mine, trust, best = result.agreements[result.best], result.trust, result.best
@@ -215,6 +229,7 @@ def figures_of(result: RrvaeResult) -> dict[str, Any]:
         "patterns": result.prepared.patterns,
         "dose": result.prepared.dose,
         "best_seed": best,
+        "leading": int(result.leading[best]),
         "content_accepted": int(trust.content_accepted.sum()),
         "angle_accepted": int(trust.angle_accepted.sum()),
         "seeds": len(trust.gain),
@@ -231,6 +246,7 @@ def figures_of(result: RrvaeResult) -> dict[str, Any]:
         "held_out_gain": float(trust.gain[best]),
         "epoch": int(result.curves.kept[best]),
         "defects": len(result.defects),
+        "warning": result.prepared.warning or None,
         "largest_sigma": max((one.sigma for one in result.defects), default=None),
     })  # fmt: skip
 
@@ -259,6 +275,7 @@ def scores_of(result: RrvaeResult) -> dict[str, Any]:
         "reasons": list(trust.reasons),
         "best_seed": result.best,
         "com_r": float(trust.com_r),
+        "warning": result.prepared.warning or None,
         "seeds": [_finite(one) for one in seeds],
         "baselines": {
             one.what: _finite({**_agreement(one), "explained": explained})
