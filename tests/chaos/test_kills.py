@@ -18,6 +18,7 @@ from laboratory import Laboratory, running, small_series, until
 
 from ewaldflow.lib.series import RotationSeries
 from ewaldflow.lib.series.announced import series_below
+from ewaldflow.service.keeper import answers
 
 pytestmark = pytest.mark.long
 VICTIMS = (
@@ -98,7 +99,8 @@ def back(laboratory: Laboratory, killed: dict[str, list[psutil.Process]], run: s
             new = flow_of(laboratory, run)
         else:
             one = programs[name].process()
-            new = [] if one is None else [one]
+            ready = name != "server" or answers(laboratory.settings)
+            new = [one] if one is not None and ready else []
         if not [one for one in new if one not in old] and (
             name not in ("flow", "Dask worker") or not completed(laboratory, run)
         ):
