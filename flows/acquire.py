@@ -148,7 +148,6 @@ def acquire(
                 raise
             failure = str(error)
             _log.error("%s", failure)
-            say(failure, logging.ERROR)
         except KeyboardInterrupt:
             # a terminal sends it to Prefect's server too: nothing is asked of it any more, and
             # what it and the workers say while they end is of no use to anybody
@@ -248,7 +247,7 @@ def merged_so_far(
         _, phases, _ = finish_session(outcomes, store, session, config, merging, None, workers)
     except Exception as error:
         line = f"{session} was not merged so far: {type(error).__name__}: {error}"
-        say(line.split("\n")[0], logging.WARNING)
+        _log.warning("%s", line.split("\n")[0])
         return ()
     return phases
 

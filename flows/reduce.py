@@ -180,6 +180,9 @@ def finish_session(
     outcomes = [
         _final(one, used.get(one.name), left.get(one.name, ""), store, workers) for one in outcomes
     ]
+    for one in outcomes:
+        if one.left:
+            say(f"{one.name} is in no phase: {one.left}")
     reports = {one.name: one.report for one in outcomes if one.report}
     phases = _each(
         one_phase,

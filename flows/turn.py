@@ -12,7 +12,6 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.variables import Variable
 
-from ..tasks.journal import say
 from ..tasks.progress import tell
 
 _log = logging.getLogger(__name__)
@@ -35,7 +34,6 @@ def turn(instrument: str) -> Iterator[None]:
         holder = Variable.get(_holder(name), default="another session")
         line = f"waits for the microscope {instrument}, which {holder} has"
         _log.warning("%s", line)
-        say(line, logging.WARNING)
         tell("acquire", line)
     with concurrency(name, occupy=1, strict=False):
         if _known(name):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KIND = "merge"
 
 
-@task(task_run_name="merge {structure}", **TASK_OPTIONS)
+@task(task_run_name="merge {structure} of {phases}", **TASK_OPTIONS)
 def merge(
     phases: str,
     structure: str,

@@ -26,7 +26,7 @@ def prefect() -> Iterator[None]:
 
 
 @pytest.fixture
-def shown(prefect: None) -> Shown:
+def artifacts_of(prefect: None) -> Shown:
     """What a flow run shows in Prefect's pages, by key; the last of each."""
 
     def artifacts(run: str | None) -> dict[str, Artifact]:

@@ -102,7 +102,7 @@ def test_a_session_from_the_grid_to_a_cell(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_session_ends_when_its_phases_are_complete(
-    tmp_path: Path, shown: Shown, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, artifacts_of: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = Merges.after
 
@@ -122,7 +122,7 @@ def test_a_session_ends_when_its_phases_are_complete(
     assert done.done.ended.startswith("Every phase is complete to 1 %: phase 1 to ")
     assert len(done.done.taken) == 2
     assert done.phases
-    pages = shown(ArtefactStore(store).get(done.acquisition).manifest.flow_run_id)
+    pages = artifacts_of(ArtefactStore(store).get(done.acquisition).manifest.flow_run_id)
     assert pages["progress-acquire-small"].data == 100
     assert pages["completeness-small-phase-1"].data > 1
     text = str(pages["grid-small"].data)

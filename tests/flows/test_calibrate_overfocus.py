@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from prefect.client.schemas.objects import Artifact
 
 from ewaldflow.cli import main
 from ewaldflow.lib.artefacts import ArtefactStore
@@ -47,8 +49,9 @@ def _turned(found: float, expected: float) -> float:
     return abs((found - expected + 180) % 360 - 180)
 
 
-@pytest.mark.usefixtures("prefect")
-def test_from_files_to_reports(tmp_path: Path, capsys: Capture) -> None:
+def test_from_files_to_reports(
+    tmp_path: Path, capsys: Capture, artifacts_of: Callable[[str | None], dict[str, Artifact]]
+) -> None:
     good = _kept(_scan(), tmp_path, "gold")
     np.save(tmp_path / "stack.npy", _scan().frames.reshape(-1, 96, 96))
     store = ArtefactStore(tmp_path / "runs")
@@ -76,7 +79,12 @@ def test_from_files_to_reports(tmp_path: Path, capsys: Capture) -> None:
     assert "The published method" in page
     assert "http://" not in page
     assert artefact.manifest.inputs[0].artefact == "scan/gold@v0001"
-    assert artefact.manifest.flow_run_id
+    pages = artifacts_of(artefact.manifest.flow_run_id)
+    assert pages["progress-gold"].data == 100
+    text = str(pages["overfocus-gold"].data)
+    assert "**calibrated**" in text
+    assert "![virtual bright field beside the superposition](data:image/png;base64,iVBOR" in text
+    assert str(artefact.files / "report.html") in text
     live = (store.root / ".live" / "gold.html").read_text(encoding="utf-8")
     assert "../overfocus/gold/v0001/files/report.html" in live
 

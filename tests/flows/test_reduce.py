@@ -20,7 +20,7 @@ from ewaldflow.lib.simulation import Truth
 def test_from_frames_to_report_and_one_bad_series_harms_no_other(
     tmp_path: Path,
     simulated: tuple[RotationSeries, Truth],
-    shown: Callable[[str | None], dict[str, Artifact]],
+    artifacts_of: Callable[[str | None], dict[str, Artifact]],
     said: Callable[[str | None], str],
 ) -> None:
     store, frames = tmp_path / "runs", tmp_path / "crystal"
@@ -54,7 +54,7 @@ def test_from_frames_to_report_and_one_bad_series_harms_no_other(
     assert phase.page in refs
 
     # What somebody sees who looks on.
-    pages = shown(run)
+    pages = artifacts_of(run)
     assert pages["progress-reduce-session"].data == 100
     assert "session: done" in str(pages["progress-reduce-session"].description)
     bar = pages["completeness-session-phase-1"]

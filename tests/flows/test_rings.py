@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from prefect.client.schemas.objects import Artifact
 
 from ewaldflow.flows.calibrate_rings import calibrate_rings, check_drift
 from ewaldflow.flows.recenter import recenter
@@ -29,15 +31,21 @@ def picture(path: Path, seed: int, distance_mm: float = 350.0) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("prefect")
-def test_calibrate_check_and_recenter(tmp_path: Path) -> None:
+def test_calibrate_check_and_recenter(
+    tmp_path: Path, artifacts_of: Callable[[str | None], dict[str, Artifact]]
+) -> None:
     store, folder = tmp_path / "runs", tmp_path / "gold"
     folder.mkdir()
     first = picture(folder / "1.tif", 1)
     done = calibrate_rings([first], store, "gold", "au", CONFIG)
     assert done.rings == "rings/au@v0001"
     assert done.warnings == ()
-    assert ArtefactStore(store).get(done.rings).manifest.flow_run_id
+    pages = artifacts_of(ArtefactStore(store).get(done.rings).manifest.flow_run_id)
+    assert pages["progress-calibrate-rings-au"].data == 100
+    text = str(pages["rings-au"].data)
+    assert "**calibrated**" in text
+    assert "![the image with the calibrated rings over it](data:image/png;base64,iVBOR" in text
+    assert str(ArtefactStore(store).folder(done.rings) / "files" / "report.html") in text
 
     # nothing new: the same again, and nothing moved
     assert check_drift(folder, store, "gold", "au", config=CONFIG) == done
