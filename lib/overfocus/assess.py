@@ -9,7 +9,7 @@ from . import bootstrap, drift
 from .binning import BinnedScan
 from .calibration import Quality, ScanCalibration
 from .config import OverfocusConfig
-from .fit import Fit
+from .fit import COARSER, Fit
 from .gauss_newton import compared, information_of_movement, newton_step
 from .sharpness import sharpness_of
 from .start import anisotropy
@@ -24,9 +24,20 @@ def _halves_apart(fit: Fit) -> float:
     region = bootstrap.regions(state.scan, 4)
     for half in (0, 1):
         part = state.some((region // 4 + region) % 2 == half)
-        step = compared(part, fit.movement, 1)
+        step = compared(part, fit.movement, COARSER)
         found.append(newton_step(part, step, information_of_movement(part, step))[:, :2])
     return float(np.linalg.norm(found[0] - found[1]) / np.linalg.norm(fit.movement[:, :2]))
+
+
+def _relative_error(a: Vectors, covariance: Vectors) -> float:
+    """Standard error of A's scale, relative, or of its rotation, radians: the larger."""
+    if not np.isfinite(a).all():
+        return float("nan")
+    inverse = np.linalg.inv(a)
+    turn = np.array([[0.0, -1.0], [1.0, 0.0]])
+    # d log scale = tr(A^-1 dA) / 2, d angle = tr((J A)^-1 dA) / 2
+    along = np.array([0.5 * one.T.ravel() for one in (inverse, inverse @ turn.T)])
+    return float(np.sqrt(np.einsum("ni,ij,nj->n", along, covariance, along).max()))
 
 
 def described(binned: BinnedScan, fit: Fit, config: OverfocusConfig) -> ScanCalibration:
@@ -38,9 +49,11 @@ def described(binned: BinnedScan, fit: Fit, config: OverfocusConfig) -> ScanCali
     drift_px = (0.0, 0.0)
     try:
         covariance, residual = _covariance(fit, config)
+        counted = _covariance_of_counts(fit) * b * b
         apart = _halves_apart(fit)
     except np.linalg.LinAlgError:
         covariance, residual, apart = np.full((8, 8), np.nan), np.nan, np.nan
+        counted = covariance[:4, :4]
     if config.drift == "all" and np.isfinite(a).all():
         a, steady = drift.steady_drift(a, columns)
         drift_px = (float(steady[0]), float(steady[1]))
@@ -50,7 +63,7 @@ def described(binned: BinnedScan, fit: Fit, config: OverfocusConfig) -> ScanCali
         anisotropy=anisotropy(a) if np.isfinite(a).all() else np.nan,
         lag_snr=float(fit.start.snr[0]),
         sharpness=sharpness_of(state, fit.step),
-        bootstrap_spread=float(np.sqrt(np.trace(covariance[:4, :4]) / 2) / size),
+        bootstrap_spread=max(_relative_error(a, covariance[:4, :4]), _relative_error(a, counted)),
         predictive_residual_px=residual * b,
     )
     extent = np.ptp(state.scan[:, :2], axis=0)
@@ -69,6 +82,13 @@ def described(binned: BinnedScan, fit: Fit, config: OverfocusConfig) -> ScanCali
         binned.name, binned.scan_shape, binned.shape, a, descan, (y, x), fit.disc.radius * b,
         drift_px, covariance, config.overfocused, quality, verdict, reasons,
     )  # fmt: skip
+
+
+def _covariance_of_counts(fit: Fit) -> Vectors:
+    """(4, 4) covariance of G that counting alone gives, binned pixels."""
+    n = fit.state.scan.shape[1]
+    whole = np.linalg.inv(fit.information).reshape(2, n, 2, n)
+    return np.asarray(whole[:, :2, :, :2].reshape(4, 4))
 
 
 def _covariance(fit: Fit, config: OverfocusConfig) -> tuple[Vectors, float]:

@@ -23,7 +23,8 @@ class Quality:
         its singular values over their sum.
     lag_snr : smallest signal-to-noise ratio of the cross-correlation peaks used.
     sharpness : coverage-normalised variance of the superposition, over that expected of noise.
-    bootstrap_spread : standard error of |A| from scan regions, relative.
+    bootstrap_spread : standard error of the scale (relative) or of the rotation (radians), the
+        larger, from scan regions or, if that is more, from the counts.
     predictive_residual_px : r.m.s. movement left in the frames after the fit.
     """
 

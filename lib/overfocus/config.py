@@ -29,7 +29,10 @@ class OverfocusConfig(BaseModel):
     )
     min_lag_snr: float = Field(7.0, gt=0, description="signal to noise of the movement's peaks")
     max_spread: float = Field(
-        0.005, gt=0, description="relative standard error of A that is still a calibration"
+        0.0025,
+        gt=0,
+        description="standard error of the scale (relative) and of the rotation (radians) that is"
+        " still a calibration",
     )
     max_disagreement: float = Field(
         0.02, gt=0, description="relative difference of G from two halves of the scan"

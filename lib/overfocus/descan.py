@@ -135,7 +135,7 @@ def edge_flux(
     else:
         plane, base, rest = step.shifts.plane, step.shifts.base, step.shifts.rest
         grid = step.grid
-        fields = (grid.shadow, grid.gradient_y, grid.gradient_x, grid.coverage)
+        fields = (grid.mean, grid.gradient_y, grid.gradient_x, grid.coverage)
     _flux(
         state.frames, state.corner, state.use, state.beam, aperture, along_y, along_x,
         where, sector, plane, base, rest, *fields, np.float32(least_coverage), out,

@@ -14,10 +14,8 @@ from .config import OverfocusConfig
 from .descan import DescanFit, edge_flux, filled, fit_descan, ring_of, sectors_apart
 from .disc import Disc, find_disc
 from .gauss_newton import (
-    DAMPING,
     Frames,
     Step,
-    clearest,
     compared,
     information_of_movement,
     newton_step,
@@ -34,10 +32,16 @@ Tell = Callable[[str], None]
 MARGIN_PX = 1.5
 #: A fit has converged when the scan's outermost frame would yet move by less, binned pixels; what
 #: is left is told from how much shorter the steps become.
-CONVERGED_PX = 0.004
+CONVERGED_PX, CONVERGED_SIGMA = 0.004, 0.1
 MOST_STEPS = 24
+#: and the static layer when it changes by less, relative r.m.s.
+SETTLED = 5e-4
 #: Grid points per pixel, and how large the grid may get.
-FINER, MOST_GRID = 3, 1200
+#: Of the first steps: an object blurred by a wrong G has too small slopes, so steps are too long.
+FIRST_DAMPING = 0.6
+#: How far a step may move the outermost frame, binned pixels.
+MOST_PX = 2.0
+FINER, COARSER, MOST_GRID = 3, 2, 1200
 #: Share of G that a fit may move it by before it is given up.
 RAN_AWAY = 0.4
 #: A second choice of movements is tried out if its z is so large against the first's.
@@ -204,17 +208,24 @@ def _tried_out(state: Frames, start: Start) -> Start:
         return start
     gains = []
     for n in rivals:
-        trial, movement = state.some(np.ones(len(state.use), bool)), start.movements[n]
-        for _ in range(2):
-            step = compared(trial, movement, 1, 3)
-            movement = movement + DAMPING * newton_step(
-                trial, step, information_of_movement(trial, step)
-            )
-        gains.append(sharpness_of(trial, compared(trial, movement, 1)))
+        try:
+            gains.append(_agreement(state.some(np.ones(len(state.use), bool)), start.movements[n]))
+        except np.linalg.LinAlgError:
+            gains.append(0.0)
     # equals, as of a periodic specimen, keep the order of z
     best = rivals[int(np.argmax(np.array(gains) > 0.97 * max(gains)))]
     order = np.r_[best, np.delete(np.arange(len(start.movements)), best)]
     return replace(start, movements=start.movements[order], snr=start.snr[order])
+
+
+def _agreement(trial: Frames, movement: Vectors) -> float:
+    """Sharpness of the object after two steps from a movement."""
+    for _ in range(2):
+        step = compared(trial, movement, COARSER)
+        movement = movement + FIRST_DAMPING * newton_step(
+            trial, step, information_of_movement(trial, step)
+        )
+    return sharpness_of(trial, compared(trial, movement, COARSER))
 
 
 def _first_to_converge(
@@ -243,24 +254,21 @@ def _converged(
     while finer > 1 and finer * np.abs(movement * 2 * far).sum(1).max() > MOST_GRID:
         finer -= 1
     first, previous = movement[:, :2], np.inf
-    smooth, damping, last = 0, DAMPING, np.zeros_like(movement)
+    damping, last = 1.0, np.zeros_like(movement)
     for n in range(MOST_STEPS):
-        if n < wide:
-            step = compared(state, movement, 1, 3)
-        elif not smooth:
-            smooth, step = clearest(state, movement, finer)
-        else:
-            step = compared(state, movement, finer, smooth)
+        step = compared(state, movement, min(finer, COARSER) if n < wide else finer)
         information = information_of_movement(state, step)
-        change = damping * newton_step(state, step, information)
+        change = newton_step(state, step, information)
+        change *= FIRST_DAMPING if n <= wide else damping
         if n > wide and np.vdot(change, last) < -0.25 * np.vdot(last, last):
             damping *= 0.5
             change *= 0.5
         last = change
         moved = float(np.abs(change * far).sum(1).max())
+        enough = max(CONVERGED_PX, CONVERGED_SIGMA * _error_px(information, far))
         if not np.isfinite(moved):
             raise np.linalg.LinAlgError
-        change *= min(1.0, 4.0 / max(moved, 1e-9))
+        change *= min(1.0, MOST_PX / max(moved, 1e-9))
         movement = movement + change
         away = np.linalg.norm(movement[:, :2] - first) > RAN_AWAY * np.linalg.norm(first)
         if away or np.abs(movement[:, 2:]).max(initial=0) > drift.MOST_PX:
@@ -268,12 +276,19 @@ def _converged(
                 "the fit ran away from the movement that the frames seemed to share: no specimen,"
                 " or too few electrons"
             )
-        update_layer(state, step, summed)
+        settled = update_layer(state, step, summed)
         shorter = min(moved / max(previous, 1e-9), 0.95)
         previous = moved
-        if n > wide + 1 and moved < CONVERGED_PX and moved * shorter < CONVERGED_PX * (1 - shorter):
+        still = moved < enough and moved * shorter < enough * (1 - shorter)
+        if n > wide and still and settled < SETTLED:
             break
     return movement, step, information
+
+
+def _error_px(information: Vectors, far: Vectors) -> float:
+    """Standard error of the outermost frame's place by the counts, pixels; 0 if not known."""
+    variance = np.diag(np.linalg.inv(information)).reshape(2, -1)[:, :2]
+    return float(np.sqrt(np.maximum(variance @ far[:2] ** 2, 0).max()))
 
 
 def _with_drift(

@@ -1,12 +1,19 @@
 """Gauss-Newton on the four elements of G, the object and the static layer fitted along.
 
 The model of a frame is ``f_s(x) = t_s w(x) o(x - G s)``. For Poisson counts the score of a
-movement of frame s is ``b_s = sum (f - t w o) grad o`` and its information
-``H_s = sum t w grad o grad o^T``. The object is not known but made of the same frames: what all
-frames at one object point agree to do changes the object, not the residual. Eliminating it
+movement of frame s is ``b_s = sum (f - t w o) l`` with the slope ``l = grad o / o``, its
+information ``H_s = sum t w o l l^T``. The object is not known but made of the same frames: what
+all frames at one object point agree to do changes the object, not the residual. Eliminating it
 (variable projection, Golub and Pereyra 1973) takes from the information on G the part
-``sum_u grad o grad o^T x S1 S1^T / W``, with W, S1 the sums of weights and of weighted scan
-positions over the frames that see object point u.
+``sum_u o l l^T x S1 S1^T / W``, with W, S1 the sums of weights and of weighted scan positions over
+the frames that see object point u.
+
+Residuals are against the sums of the counts C(u) at each object point, not smoothed; slopes are
+of the object filtered. Given C(u), how the counts at u fall on the frames is multinomial with
+known shares, whatever the object: so any slopes made of the C leave the score without bias
+(a conditional score, Cox 1975), and all frames may be used for them. With slopes weighted by
+S / (S + N), signal over signal and noise, the score tells most, and H is both its mean and its
+variance.
 
 Positions s may be followed by more columns (polynomials of time), whose coefficients, the drift of
 the specimen, are then fitted with G.
@@ -23,11 +30,6 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from .object_grid import Floats, ObjectGrid, Shifts, compare, object_of, shifts_of
 
 Vectors = NDArray[np.float64]
-
-#: Smoothing of the object, pixels, in turn; and the share of true slope at which more is no use.
-SMOOTHINGS, CLEAR = (1, 2, 3, 5, 8), 0.5
-#: Of a Gauss-Newton step; the smoothed object leaves steps a fifth too long.
-DAMPING = 0.8
 
 
 @dataclass
@@ -53,11 +55,6 @@ class Frames:
     weight: Floats
     beam: Floats
 
-    @property
-    def halves(self) -> NDArray[np.bool_]:
-        """(used frame,) every other frame along rows and columns, as on a chessboard."""
-        return np.asarray(np.floor(self.scan[:, 0] - self.scan[:, 1]).astype(int) % 2 == 1)
-
     def some(self, which: NDArray[np.bool_]) -> Frames:
         """The same fit with part of the frames in use."""
         return replace(
@@ -72,105 +69,46 @@ class Step:
 
     Attributes
     ----------
-    sums : (used frame, 10); see `object_grid.compare`.
+    sums : (used frame, 9); see `object_grid.compare`.
     layer : (row, column) sum of t p over frames.
-    grids, shifts : the objects of the two halves and where frames lie on them.
+    grid, shifts : the object and where frames lie on it.
     """
 
     sums: Vectors
     layer: Floats
-    grids: tuple[ObjectGrid, ObjectGrid] = field(repr=False)
+    grid: ObjectGrid = field(repr=False)
     shifts: Shifts = field(repr=False)
-
-    @property
-    def grid(self) -> ObjectGrid:
-        """The object of all frames."""
-        one, other = self.grids
-        coverage = one.coverage + other.coverage
-        share = np.full_like(coverage, 0.5)
-        np.divide(one.coverage, coverage, out=share, where=coverage > 0)
-        return ObjectGrid(
-            other.shadow + share * (one.shadow - other.shadow),
-            other.gradient_y + share * (one.gradient_y - other.gradient_y),
-            other.gradient_x + share * (one.gradient_x - other.gradient_x),
-            coverage,
-        )
 
     @property
     def scores(self) -> Vectors:
         """(used frame, 2) b, less what a change of the frame's intensity explains."""
         s = self.sums
-        return np.asarray(s[:, 2:4] - s[:, 8:10] * (s[:, 4] / np.maximum(s[:, 1], 1e-9))[:, None])
+        share = (s[:, 0] - s[:, 1]) / np.maximum(s[:, 1], 1e-9)
+        return np.asarray(s[:, 2:4] - s[:, 7:9] * share[:, None])
 
     @property
     def information(self) -> Vectors:
         """(used frame, 2, 2) H, less the same."""
         s = self.sums
-        h = s[:, [5, 6, 6, 7]].reshape(-1, 2, 2)
-        lost = s[:, 8:10, None] * s[:, None, 8:10] / np.maximum(s[:, 1], 1e-9)[:, None, None]
+        h = s[:, [4, 5, 5, 6]].reshape(-1, 2, 2)
+        lost = s[:, 7:9, None] * s[:, None, 7:9] / np.maximum(s[:, 1], 1e-9)[:, None, None]
         return np.asarray(h - lost)
 
 
-def compared(state: Frames, movement: Vectors, finer: int, smooth: int = 1) -> Step:
-    """Make the object for G = `movement`, (2, columns of scan), and compare the frames with it.
-
-    The object is made twice, of every other frame: residuals are against the object of a frame's
-    own half, slopes those of the other's. A slope with the residual's own noise in it would push
-    G outwards, where frames are few and the object is noisiest; so the noise of the two is
-    independent and pushes nowhere.
-    """
+def compared(state: Frames, movement: Vectors, finer: int) -> Step:
+    """Make the object for G = `movement`, (2, columns of scan), and compare the frames with it."""
     shifts = shifts_of(state.scan @ movement.T, state.mask.shape, finer)
-    odd = state.halves
-    parts = [(which, shifts.some(which)) for which in (~odd, odd)]
-    grids = [
-        object_of(
-            state.frames, state.corner, state.use[which], state.beam[which], state.weight,
-            state.mask, part, smooth,
-        )
-        for which, part in parts
-    ]  # fmt: skip
-    sums = np.zeros((len(state.use), 10), np.float32)
+    grid = object_of(
+        state.frames, state.corner, state.use, state.beam, state.weight, state.mask, shifts
+    )
+    sums = np.zeros((len(state.use), 9), np.float32)
     layer = np.zeros(state.mask.shape, np.float32)
-    for (which, part), own, other in zip(parts, grids, reversed(grids), strict=True):
-        some = np.zeros((len(part.plane), 10), np.float32)
-        compare(
-            state.frames, state.corner, state.use[which], state.beam[which], state.weight,
-            state.mask, part.plane, part.base, part.rest, own.shadow, own.gradient_y,
-            own.gradient_x, other.gradient_y, other.gradient_x, some, layer,
-        )  # fmt: skip
-        sums[which] = some
-    return Step(sums.astype(float), layer, (grids[0], grids[1]), shifts)
-
-
-def clearest(state: Frames, movement: Vectors, finer: int) -> tuple[int, Step]:
-    """The smoothing with which the frames tell most of G, and the comparison with it.
-
-    Noise in an object's slopes spreads the score without adding to it: what it tells is the
-    covariance of the halves' slopes squared over their variance.
-    """
-    best: tuple[float, int, Step] | None = None
-    for smooth in SMOOTHINGS:
-        step = compared(state, movement, finer, smooth)
-        one, other = step.grids
-        coverage = one.coverage + other.coverage
-        true = sum(
-            float(np.vdot(coverage, a * b))
-            for a, b in (
-                (one.gradient_y, other.gradient_y), (one.gradient_x, other.gradient_x)
-            )
-        )  # fmt: skip
-        all_ = 0.5 * sum(
-            float(np.vdot(coverage, g * g))
-            for grid in step.grids for g in (grid.gradient_y, grid.gradient_x)
-        )  # fmt: skip
-        told = max(true, 0.0) ** 2 / max(all_, 1e-30)
-        if best is not None and told < best[0]:
-            break
-        best = (told, smooth, step)
-        if true > CLEAR * all_ or true <= 0:
-            break
-    assert best is not None
-    return best[1], best[2]
+    compare(
+        state.frames, state.corner, state.use, state.beam, state.weight, state.mask, shifts.plane,
+        shifts.base, shifts.rest, grid.mean, grid.gradient_y, grid.gradient_x, grid.slope_y,
+        grid.slope_x, sums, layer,
+    )  # fmt: skip
+    return Step(sums.astype(float), layer, grid, shifts)
 
 
 def information_of_movement(state: Frames, step: Step) -> Vectors:
@@ -199,11 +137,11 @@ def _taken_by_object(state: Frames, step: Step) -> Vectors:
     known = total > 1e-3 * total.max()
     weight = total[known]
     moments = np.stack([seen(beam * one)[known] / weight for one in state.scan.T])
-    one, other = step.grids
-    pairs = ((one.gradient_y, other.gradient_y), (one.gradient_y, other.gradient_x),
-             (one.gradient_x, other.gradient_y), (one.gradient_x, other.gradient_x))  # fmt: skip
-    yy, yx, xy, xx = (np.einsum("krc,krc->rc", g, h)[known] / q**2 for g, h in pairs)
-    cross = (moments * (0.5 * (yx + xy) * weight)) @ moments.T
+    grid = step.grid
+    pairs = ((grid.gradient_y, grid.slope_y), (grid.gradient_y, grid.slope_x),
+             (grid.gradient_x, grid.slope_x))  # fmt: skip
+    yy, yx, xx = (np.einsum("krc,krc->rc", g, h)[known] / q**2 for g, h in pairs)
+    cross = (moments * (yx * weight)) @ moments.T
     return np.block([
         [(moments * (yy * weight)) @ moments.T, cross],
         [cross, (moments * (xx * weight)) @ moments.T],

@@ -13,10 +13,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter, uniform_filter1d
+from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.ndimage import minimum_filter, uniform_filter
 
 Floats = NDArray[np.float32]
 Vectors = NDArray[np.float64]
+
+#: Shadow darker than this share of the brightest is not divided by.
+LEAST_SHADOW = 0.05
+#: Rings of frequency, to the cycle per pixel.
+RINGS_PER_PX = 24
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,24 @@ def shifts_of(movement: Vectors, frame_shape: tuple[int, int], finer: int) -> Sh
 
 @dataclass(frozen=True)
 class ObjectGrid:
-    """The shadow o and its gradient per pixel, (plane, row, column) float32, and coverage.
+    """The shadow on the grid, (plane, row, column) float32 each.
 
-    `coverage` is how many frames' worth of weight a point has (smoothed, per pixel).
+    Attributes
+    ----------
+    mean : at the middle of a grid point, of the frames that fell on it: nothing is smoothed, so
+        that the residuals against it hold nothing of the object.
+    shadow : the same, filtered.
+    gradient_y, gradient_x : of `shadow`, per pixel.
+    slope_y, slope_x : gradient over shadow.
+    coverage : how many frames' worth of weight a pixel has around the point.
     """
 
+    mean: Floats
     shadow: Floats
     gradient_y: Floats
     gradient_x: Floats
+    slope_y: Floats
+    slope_x: Floats
     coverage: Floats
 
 
@@ -76,7 +92,6 @@ def object_of(
     weight: Floats,
     mask: Floats,
     shifts: Shifts,
-    smooth: int = 1,
 ) -> ObjectGrid:
     """The most likely shadow for known shifts: summed counts over summed expectation.
 
@@ -87,38 +102,63 @@ def object_of(
     beam : (used frame,) t, intensities.
     weight : (row, column) w, the static layer.
     mask : (row, column) 0 or 1.
-    smooth : the grid is smoothed by a triangle this many pixels wide at half height.
     """
     q = shifts.finer
-    planes = np.zeros((2, q * q, *shifts.shape), np.float32)
-    _scatter(frames, corner, use, beam, weight * mask, mask, shifts.plane, shifts.base, planes)
-    counts, expected = (_interleaved(one, q) for one in planes)
-    width = q * smooth + (1 - (q * smooth) % 2)
-    if width > 1:
-        for one in (counts, expected):
-            for axis in (0, 1, 0, 1):
-                uniform_filter1d(one, width, axis=axis, output=one, mode="constant")
+    planes = np.zeros((4, q * q, *shifts.shape), np.float32)
+    _scatter(frames, corner, use, beam, weight * mask, mask, shifts.plane, shifts.base,
+             shifts.rest, planes)  # fmt: skip
+    counts, expected = (_interleaved(one, q) for one in planes[:2])
     known = expected > 1e-6 * float(expected.max(initial=0))
-    shadow = np.ones_like(counts)
-    np.divide(counts, expected, out=shadow, where=known)
-    per_px = float(q * q) / float(np.mean(weight[mask > 0])) if mask.any() else 0.0
-    gradient = _gradient(shadow)
-    # A weighted mean is that of the weights' centre, not of the point: where coverage falls off
-    # towards the scan's edge, the two differ by variance * grad W / W, outwards. Left in, it
-    # scales G (local linear regression instead of local constant).
-    spread = (2 * (width**2 - 1) + 1) / 12
-    pull = np.zeros_like(expected)
-    np.divide(np.float32(spread), expected, out=pull, where=known)
-    for along, change in zip(_gradient(expected), gradient, strict=True):
-        shadow -= along * pull * change
-    gradient_y, gradient_x = (one * np.float32(q) for one in _gradient(shadow))
+    smooth = _filtered(counts, expected, q)
+    gradient_y, gradient_x = (one * np.float32(q) for one in _gradient(smooth))
     # no slope towards what no frame has seen
     rim = ~minimum_filter(known, 3, mode="constant")
     gradient_y[rim] = 0
     gradient_x[rim] = 0
-    return ObjectGrid(
-        *(_split(one, q) for one in (shadow, gradient_y, gradient_x, expected * per_px))
+    floor = np.maximum(smooth, np.float32(LEAST_SHADOW))
+    shadow, along_y, along_x = (_split(one, q) for one in (smooth, gradient_y, gradient_x))
+    slope_y, slope_x = (_split(one / floor, q) for one in (gradient_y, gradient_x))
+    # what the frames saw lies beside the middle of the grid point
+    seen = planes[1] > 0
+    mean = shadow.copy()
+    beside = planes[0] - planes[2] * along_y - planes[3] * along_x
+    np.divide(beside, planes[1], out=mean, where=seen)
+    per_px = float(q * q) / float(np.mean(weight[mask > 0])) if mask.any() else 0.0
+    coverage = np.asarray(uniform_filter(expected, q, mode="constant") * per_px, np.float32)
+    return ObjectGrid(mean, shadow, along_y, along_x, slope_y, slope_x, _split(coverage, q))
+
+
+def _filtered(counts: Floats, expected: Floats, finer: int) -> Floats:
+    """The shadow with each frequency weighted by signal over signal and noise (Wiener).
+
+    1 where no frame saw anything. The power of the contrast, weighted so that
+    its noise is white, gives both: noise is what is left where a pixel sees nothing.
+    """
+    size = [next_fast_len(n + 8 * finer, real=True) for n in counts.shape]
+    root = np.sqrt(expected)
+    contrast = np.zeros_like(counts)
+    np.divide(counts, root, out=contrast, where=expected > 1e-6 * expected.max())
+    contrast -= root * np.float32(counts.sum(dtype=float) / expected.sum(dtype=float))
+    power = np.abs(rfft2(contrast, size)) ** 2
+    f = finer * np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None])
+    ring = np.minimum((f * RINGS_PER_PX).astype(int), int(0.5 * finer * RINGS_PER_PX))
+    count = np.bincount(ring.ravel())
+    radial = np.bincount(ring.ravel(), power.ravel()) / count
+    noise = radial[int(0.8 * len(radial)) : -1].mean() if len(radial) > 8 else radial.min()
+    signal = np.maximum(radial - noise * (1 + 2 / np.sqrt(count)), 0)
+    signal[0] = max(signal[0], radial[0])
+    signal = np.minimum.accumulate(signal)
+    pass_ = signal / (signal + noise)
+    gain = np.interp(f.ravel(), (np.arange(len(pass_)) + 0.5) / RINGS_PER_PX, pass_, left=1.0)
+    gain = gain.reshape(f.shape).astype(np.float32)
+    gain[0, 0] = 1
+    rows, columns = counts.shape
+    num, den = (
+        irfft2(rfft2(one, size) * gain, size)[:rows, :columns] for one in (counts, expected)
     )
+    shadow = np.ones_like(counts)
+    np.divide(num, den, out=shadow, where=den > 1e-3 * den.max())
+    return shadow
 
 
 def _gradient(fine: Floats) -> tuple[Floats, Floats]:
@@ -147,77 +187,77 @@ def _split(fine: Floats, finer: int) -> Floats:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _scatter(  # type: ignore[no-untyped-def]
-    frames, corner, use, beam, weight, mask, plane, base, out
+    frames, corner, use, beam, weight, mask, plane, base, rest, out
 ):
     height, width = mask.shape
     for i in range(len(use)):
         frame = frames[use[i]]
-        counts, expected = out[0, plane[i]], out[1, plane[i]]
-        top, left, t = base[i, 0], base[i, 1], beam[i]
+        k, top, left, t = plane[i], base[i, 0], base[i, 1], beam[i]
+        ty, tx = t * rest[i, 0], t * rest[i, 1]
         for y in range(height):
-            to_counts = counts[top + y, left : left + width]
-            to_expected = expected[top + y, left : left + width]
+            to_counts = out[0, k, top + y, left : left + width]
+            to_expected = out[1, k, top + y, left : left + width]
+            to_y = out[2, k, top + y, left : left + width]
+            to_x = out[3, k, top + y, left : left + width]
             line = frame[corner[0] + y, corner[1] : corner[1] + width]
             w, m = weight[y], mask[y]
             for x in range(width):
                 to_counts[x] += line[x] * m[x]
                 to_expected[x] += t * w[x]
+                to_y[x] += ty * w[x]
+                to_x[x] += tx * w[x]
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def compare(  # type: ignore[no-untyped-def]
     frames, corner, use, beam, weight, mask, plane, base, rest,
-    shadow, gradient_y, gradient_x, other_y, other_x, sums, layer,
+    mean, gradient_y, gradient_x, slope_y, slope_x, sums, layer,
 ):  # fmt: skip
     """Frames against what the grid predicts of them.
 
-    Adds to `sums`, (used frame, 10): sum of frame and of its prediction; the scores
-    sum r h_y, sum r h_x, sum r p; the information sum w g_y h_y, (g_y h_x + g_x h_y) / 2, g_x h_x,
-    h_y p, h_x p, where p is the predicted shadow, g its gradient, h the gradient in `other_y` and
-    `other_x`, and r the residual, all of the masked pixels; and to `layer`, (row, column), the
-    sum of t p over frames.
+    Adds to `sums`, (used frame, 9): sum of frame and of its prediction p; the scores sum r l_y,
+    sum r l_x; the information sum p l_y l_y, p l_y l_x, p l_x l_x, and sum p l_y, p l_x, where l
+    is the slope and r the residual, all of the masked pixels; and to `layer`, (row, column), the
+    sum over frames of what is predicted for a static layer of 1.
     """
     height, width = mask.shape
-    half = np.float32(0.5)
     for i in range(len(use)):
         frame = frames[use[i]]
         k, top, left, t = plane[i], base[i, 0], base[i, 1], beam[i]
         dy, dx = rest[i, 0], rest[i, 1]
         zero = np.float32(0)
-        total, told, sy, sx, st = zero, zero, zero, zero, zero
+        total, told, sy, sx = zero, zero, zero, zero
         hyy, hyx, hxx, hyt, hxt = zero, zero, zero, zero, zero
         for y in range(height):
-            o = shadow[k, top + y, left : left + width]
+            o = mean[k, top + y, left : left + width]
             gy = gradient_y[k, top + y, left : left + width]
             gx = gradient_x[k, top + y, left : left + width]
-            hy = other_y[k, top + y, left : left + width]
-            hx = other_x[k, top + y, left : left + width]
+            hy = slope_y[k, top + y, left : left + width]
+            hx = slope_x[k, top + y, left : left + width]
             line = frame[corner[0] + y, corner[1] : corner[1] + width]
             w, m, to_layer = weight[y], mask[y], layer[y]
             for x in range(width):
-                p = o[x] + dy * gy[x] + dx * gx[x]
-                to_layer[x] += t * p
-                tw = t * w[x] * m[x]
+                p = t * (o[x] + dy * gy[x] + dx * gx[x])
+                to_layer[x] += p
+                p *= w[x] * m[x]
                 counted = line[x] * m[x]
-                r = counted - tw * p
+                r = counted - p
                 total += counted
-                told += tw * p
+                told += p
                 sy += r * hy[x]
                 sx += r * hx[x]
-                st += r * p
-                a, b = tw * hy[x], tw * hx[x]
-                hyy += a * gy[x]
-                hyx += half * (a * gx[x] + b * gy[x])
-                hxx += b * gx[x]
-                hyt += a * p
-                hxt += b * p
+                a, b = p * hy[x], p * hx[x]
+                hyy += a * hy[x]
+                hyx += a * hx[x]
+                hxx += b * hx[x]
+                hyt += a
+                hxt += b
         sums[i, 0] += total
         sums[i, 1] += told
         sums[i, 2] += sy
         sums[i, 3] += sx
-        sums[i, 4] += st
-        sums[i, 5] += hyy
-        sums[i, 6] += hyx
-        sums[i, 7] += hxx
-        sums[i, 8] += hyt
-        sums[i, 9] += hxt
+        sums[i, 4] += hyy
+        sums[i, 5] += hyx
+        sums[i, 6] += hxx
+        sums[i, 7] += hyt
+        sums[i, 8] += hxt

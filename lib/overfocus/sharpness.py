@@ -9,15 +9,12 @@ from .gauss_newton import Frames, Step
 
 def sharpness_of(state: Frames, step: Step) -> float:
     """Variance of the object, weighted by coverage, over that of counting noise."""
-    q = step.shifts.finer
-    one, other = step.grids
-    coverage = one.coverage.astype(float) + other.coverage
+    grid = step.grid
+    coverage = grid.coverage.astype(float)
     seen = coverage > 0.05 * coverage.max()
     weight = coverage[seen]
-    mean = np.average(one.shadow[seen], weights=weight)
-    variance = np.average((one.shadow[seen] - mean) * (other.shadow[seen] - mean), weights=weight)
+    mean = np.average(grid.shadow[seen], weights=weight)
+    variance = np.average((grid.shadow[seen] - mean) ** 2, weights=weight)
     brightness = float(state.weight[state.mask > 0].mean())
-    # of a triangular kernel q points wide along both axes
-    kernel = ((2 * q**2 + 1) / (3 * q**3)) ** 2
-    noise = mean * q**2 * kernel * len(weight) / weight.sum() / max(brightness, 1e-9)
+    noise = mean * len(weight) / weight.sum() / max(brightness, 1e-9)
     return float(variance / max(noise, 1e-12))

@@ -74,8 +74,8 @@ def judge(
         ),
         (
             q.bootstrap_spread <= config.max_spread,
-            f"regions of the scan scatter by {100 * q.bootstrap_spread:.2f} % (standard error;"
-            f" believed: {100 * config.max_spread:g} %)",
+            f"regions of the scan scatter by {100 * q.bootstrap_spread:.2f} % in scale or rotation"
+            f" (standard error; believed: {100 * config.max_spread:g} %)",
         ),
         (
             e.halves_snr >= 0.3 * q.lag_snr,
