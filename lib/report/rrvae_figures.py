@@ -84,7 +84,7 @@ def latent_maps(content: Floats, share: Floats, angle_sd_rad: Floats, sign: floa
     """Every content variable, the strongest first and times `sign`; the angle's own error."""
     order = np.argsort(share)[::-1]
     count = len(order) + 1
-    height = _height(angle_sd_rad, 11 / max(count, 3) * 0.78)
+    height = _height(angle_sd_rad, 11 / max(count, 3) * 0.92)
     drawing = Figure(figsize=(11 * min(1.0, count / 3), height + 0.55), layout="constrained")
     panels = drawing.subplots(1, count)
     for panel, number in zip(panels, order, strict=False):
@@ -147,7 +147,7 @@ def correlations(
 
 def residuals(maps: Maps, places: Sequence[tuple[int, int]], found_sigma: float) -> Figure:
     """What is left unexplained, its significance and probability, with defects circled."""
-    height = _height(maps.residual_chi2, 3.1)
+    height = _height(maps.residual_chi2, 3.5)
     drawing = Figure(figsize=(11, height + 0.6), layout="constrained")
     panels = drawing.subplots(1, 3)
     shown(drawing, panels[0], maps.residual_chi2, "cividis", "per pixel")
@@ -246,7 +246,7 @@ def dose_curve(points: Sequence[DosePoint]) -> Figure:
 
 def preparation(prepared: Prepared) -> Figure:
     """Mean pattern, noise, and the pattern that is deflected most."""
-    height = _height(prepared.mean, 3.2)
+    height = _height(prepared.mean, 3.5)
     drawing = Figure(figsize=(11, height + 0.6), layout="constrained")
     panels = drawing.subplots(1, 3)
     hide = prepared.mask

@@ -52,7 +52,7 @@ def rrvae_page(
         "agreement": ("Against the centre of mass", _agreement(result, maps, content)),
         "latents": ("Latents", _latents(result, maps)),
         "com": ("Centre of mass", com_section(maps, result.prepared)),
-        "residual": ("What is left unexplained", residual_section(maps, result.defects)),
+        "residual": ("What is left unexplained", _residual(result, maps)),
         "training": ("Training", _training(result)),
     }
     if result.dose_curve:
@@ -158,7 +158,7 @@ def _trust(result: RrvaeResult) -> Safe:
         content, angle = bool(trust.content_accepted[i]), bool(trust.angle_accepted[i])
         taken = "both" if content and angle else "content" if content else "angle"
         rows.append([
-            f"{i}{', shown' if i == result.best else ''}",
+            i,
             rounded(float(trust.gain[i]), 2), rounded(float(trust.equivariance[i]), 3),
             rounded(float(trust.angle_agreement[i]), 3),
             rounded(float(trust.content_agreement[i]), 3),
@@ -167,7 +167,7 @@ def _trust(result: RrvaeResult) -> Safe:
             taken if content or angle else "nothing",
         ])  # fmt: skip
     rows.append([
-        "at least", _threshold("LEAST_GAIN"), "", _threshold("LEAST_ANGLE"),
+        "≥", _threshold("LEAST_GAIN"), "", _threshold("LEAST_ANGLE"),
         _threshold("LEAST_CONTENT"), _threshold("LEAST_AGREEMENT"), _threshold("LEAST_R"), "", "",
     ])  # fmt: skip
     classes = ["chosen" if i == result.best else "" for i in range(len(trust.gain))]
@@ -175,10 +175,11 @@ def _trust(result: RrvaeResult) -> Safe:
         ["Seed", "held-out gain / nats", "equivariance", "angle, noisy copies",
          "content, noisy copies", "seeds agree", "estimated r", "epoch kept", "accepted"],
         rows, numeric=(1, 2, 3, 4, 5, 6, 7), row_classes=classes,
-        caption="No truth is needed for these. Gain: evidence lower bound of patterns never "
-        "trained on, over that of the mean pattern. Noisy copies: the same pattern split into two "
-        "with independent noise, one of them turned by a known angle. Estimated r: of the leading "
-        f"content with the noise-free magnitude of the COM; the COM's own is {trust.com_r:.4f}.",
+        caption="No truth is needed for these; maps are of the seed set off. Gain: evidence lower "
+        "bound of patterns never trained on, over that of the mean pattern. Noisy copies: the same "
+        "pattern split into two with independent noise, one of them turned by a known "
+        "angle. Estimated r: of the leading content "
+        f"with the noise-free magnitude of the COM; the COM's own is {trust.com_r:.4f}.",
     )  # fmt: skip
 
 
@@ -277,6 +278,17 @@ def com_section(maps: Maps, prepared: Prepared) -> Safe:
         "they are right, an electrostatic field has no curl.",
         raster=True,
     )
+
+
+def _residual(result: RrvaeResult, maps: Maps) -> Safe:
+    doubt = (
+        Safe("")
+        if result.trust.verdict == TRUSTED
+        else html.paragraph(
+            "The network is not trusted: what it leaves unexplained may hide a defect.", warn=True
+        )
+    )
+    return Safe(doubt + residual_section(maps, result.defects))
 
 
 def residual_section(maps: Maps, defects: Sequence[Defect]) -> Safe:

@@ -234,6 +234,7 @@ def test_all_one_rotation_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     page = (made.files / "report.html").read_text(encoding="utf-8")
     assert "The deflections lie along one line" in page
     assert "The centre of mass is better here" in page
+    assert "may hide a defect" in page
 
 
 @pytest.mark.usefixtures("plain")
