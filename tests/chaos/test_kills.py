@@ -135,8 +135,9 @@ def test_sessions_complete_whatever_is_killed(
 ) -> None:
     chance = random.Random(9)
     order = [VICTIMS[k % len(VICTIMS)] for k in range(trials)]
+    chance.shuffle(order)
     waits: dict[str, list[float]] = defaultdict(list)
-    done, number = 0, 0
+    done, number, problems = 0, 0, list[str]()
     while done < trials:
         number += 1
         coming = order[done : done + KILLS_PER_SESSION]
@@ -144,10 +145,10 @@ def test_sessions_complete_whatever_is_killed(
         run = begin(laboratory, name, frames, 2 if "Dask worker" in coming else 1)
         until(lambda run=run: laboratory.run(run)["state_type"] == "RUNNING", 180, "start")
         for victim in coming:
-            time.sleep(chance.uniform(0, LONGEST_WAIT_S))
             if victim == "Dask worker":  # they take a while to be there
                 with suppress(AssertionError):
                     until(lambda run=run: dask_of(laboratory, run), 30, "Dask worker")
+            time.sleep(chance.uniform(0, LONGEST_WAIT_S))
             at = time.monotonic()
             killed = kill(laboratory, victim, run)
             if not killed:  # the session was faster
@@ -161,12 +162,17 @@ def test_sessions_complete_whatever_is_killed(
             done += 1
             print(f"{done:3d} {name} {victim}: back after {waits[victim][-1]:.1f} s", flush=True)
         ended = laboratory.ended(run, 600)
-        assert ended["state_type"] == "COMPLETED", (name, ended["state"])
-        check(laboratory, f"day-{name}")
+        said = f"{name} {ended['state_type']} after {ended['run_count']} attempts"
+        if ended["state_type"] == "COMPLETED":
+            check(laboratory, f"day-{name}")
+        else:  # the other trials go on
+            problems.append(f"{said}: {ended['state']['message']}")
+        print(said, flush=True)
     print(f"{done} kills in {number} sessions; s until what was killed was at work again:")
     for victim, some in waits.items():
         print(f"  {victim:24s} {len(some):2d} x median {statistics.median(some):5.1f}, "
               f"longest {max(some):5.1f}")  # fmt: skip
+    assert problems == []
     assert len(laboratory.runs()) == number
     assert not list(laboratory.store.verify())
 
