@@ -157,12 +157,19 @@ def test_the_run_its_progress_and_its_pictures(
     browser.photograph(tmp_path / "table.png")
 
 
+@pytest.mark.parametrize(
+    ("deployment", "words"),
+    [
+        ("session/session", ("of the session on this machine", "series to reduce at once")),
+        ("acquire/acquire", ("see configs/sessions", "measure them now instead", "completeness")),
+    ],
+)
 def test_a_form_says_what_it_wants(
-    laboratory: Laboratory, browser: Browser, tmp_path: Path
-) -> None:
-    deployment = laboratory.ask("deployments/name/session/session")["id"]
-    page = f"{laboratory.settings.ui_url}/deployments/deployment/{deployment}/run"
-    browser.open(page, "of the session on this machine", "series to reduce at once")
+    deployment: str, words: tuple[str, ...], laboratory: Laboratory, browser: Browser,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    found = laboratory.ask(f"deployments/name/{deployment}")["id"]
+    browser.open(f"{laboratory.settings.ui_url}/deployments/deployment/{found}/run", *words)
     browser.photograph(tmp_path / "form.png")
 
 
