@@ -211,20 +211,19 @@ def agreement_table(
     best: int = 0,
 ) -> Safe:
     """Pearson, Spearman and R of seeds and baselines."""
+    names = [one.what for one in seeds] + [f"without a network: {one.what}" for one in baselines]
     rows = [
-        [one.what, rounded(abs(one.pearson), 4), rounded(abs(one.spearman), 4),
-         rounded(one.circular_R, 4), ""]
-        for one in seeds
+        [name, rounded(abs(one.pearson), 4), rounded(abs(one.spearman), 4),
+         rounded(one.circular_R, 4)]
+        for name, one in zip(names, (*seeds, *baselines), strict=True)
     ]  # fmt: skip
-    held = [f"{one:.1%}" for one in explained] or [""] * len(baselines)
-    rows += [
-        [f"without a network: {one.what}", rounded(abs(one.pearson), 4),
-         rounded(abs(one.spearman), 4), rounded(one.circular_R, 4), part]
-        for one, part in zip(baselines, held, strict=True)
-    ]  # fmt: skip
+    columns = ["", "Pearson |r|", "Spearman |ρ|", "circular R"]
+    if explained:
+        columns.append("of the variance")
+        held = [""] * len(seeds) + [f"{one:.1%}" for one in explained]
+        rows = [[*row, part] for row, part in zip(rows, held, strict=True)]
     return html.table(
-        ["", "Pearson |r|", "Spearman |ρ|", "circular R", "of the variance"],
-        rows, numeric=(1, 2, 3, 4),
+        columns, rows, numeric=(1, 2, 3, 4),
         row_classes=["chosen" if i == best else "" for i in range(len(seeds))],
         caption="Magnitudes (leading content, modulus) and angles against those of the centre of "
         "mass of the raw patterns, noise and all. A high r says that a network works, not that "
