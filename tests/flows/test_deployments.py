@@ -14,7 +14,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 import ewaldflow.flows
-from ewaldflow.flows.forms import parameters_in
+from ewaldflow.flows.forms import readable, said_of
 from ewaldflow.service.programs import COMPUTE_POOL, INSTRUMENT_POOL
 from ewaldflow.service.registration import DEPLOYMENTS
 
@@ -71,9 +71,22 @@ Returns
 -------
 what : came of it.
 """
-    assert parameters_in(text) == {
+    assert said_of(text) == {
         "one": "of both, and more.",
         "other": "of both, and more.",
         "last": "a number: 1 : 2.",
     }
-    assert parameters_in("Do it.") == {}
+    assert said_of("Do it.") == {}
+
+
+def test_fields_of_models_have_their_names_and_words() -> None:
+    flow = load_flow_from_entrypoint("ewaldflow.flows.acquire.acquire", use_placeholder_flow=False)
+    definitions = parameter_schema(flow).definitions
+    readable(definitions)
+    stop = definitions["Stop"]
+    assert "Attributes" not in stop["description"]
+    assert stop["properties"]["beam_hours"]["title"] == "beam_hours"
+    assert stop["properties"]["beam_hours"]["description"] == "that the beam was on the specimen."
+    imaging = definitions["Imaging"]["properties"]
+    assert imaging["magnification"]["description"] == imaging["exposure_s"]["description"]
+    assert imaging["exposure_s"]["default"] == 0.1
