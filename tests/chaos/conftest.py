@@ -32,5 +32,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def trials(request: pytest.FixtureRequest) -> int:
     """How many kills: `--trials`, or EWALDFLOW_TRIALS, or 60."""
-    given = request.config.getoption("--trials")
+    given = request.config.getoption("--trials", default=None)  # known only where asked for by path
     return int(given or os.environ.get("EWALDFLOW_TRIALS", "60"))
