@@ -35,6 +35,9 @@ def held_out() -> dict[str, tuple[Scan4D, float | None]]:
     blurred = simulate_graphene(
         probe=Probe(source_fwhm_A=0.9, focus_spread_fwhm_A=60.0), scan_shape=(48, 48)
     )
+    incoherent = simulate_graphene(
+        probe=Probe(source_fwhm_A=1.3, focus_spread_fwhm_A=80.0), scan_shape=(48, 48)
+    )
     return {
         "another step": (fine, None),
         "another step, 3e5": (fine, 3e5),
@@ -44,21 +47,30 @@ def held_out() -> dict[str, tuple[Scan4D, float | None]]:
         "half incoherent, 3e6": (blurred, 3e6),
         "half incoherent, 3e4": (blurred, 3e4),
         "another step, 3e3": (fine, 3e3),
+        "another step, 1e4": (fine, 1e4),
+        "incoherent, 1e5": (incoherent, 1e5),
     }
 
 
 def main() -> int:
-    quick = options(__doc__ or "", work=False).parse_args().quick
+    parser = options(__doc__ or "", work=False)
+    parser.add_argument("--model", choices=("default", "coordinate"), help="one of them alone")
+    parser.add_argument("--only", default="", help="data sets whose names contain it")
+    chosen = parser.parse_args()
+    quick = chosen.quick
     torch.set_num_threads(1)
     table = Table("Stopping rule and verdict of rrVAE, on held-out data sets")
     lost, passed, bad = [], 0, 0
-    models: list[tuple[str, Any]] = [("default", HarmonicConfig(seeds=SEEDS))]
-    if not quick:
+    models: list[tuple[str, Any]] = []
+    if chosen.model != "coordinate":
+        models.append(("default", HarmonicConfig(seeds=SEEDS)))
+        models.append(("default, rate 0.1", HarmonicConfig(seeds=SEEDS, learning_rate=0.1)))
+    if chosen.model != "default" and not quick:
         coordinate = CoordinateConfig(
             seeds=SEEDS, epochs=60, look_every=6, patience=100, pixels=64, learning_rate=3e-4
         )
         models.append(("coordinate", coordinate))
-    cases = held_out()
+    cases = {name: one for name, one in held_out().items() if chosen.only in name}
     for name, (scan, dose) in list(cases.items())[: 3 if quick else None]:
         truth = deflection(scan)
         noisy = scan if dose is None else with_dose(scan, dose, 7)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _environment import environment
 from _table import Table, options, say, skip, work_folder
 
 from ewaldflow.lib.cbed import simulate_graphene, with_dose
@@ -26,25 +27,12 @@ from ewaldflow.lib.rrvae.patterns import Patterns
 from ewaldflow.lib.rrvae.preprocess import prepare
 from ewaldflow.lib.rrvae.train import train
 
-ENVIRONMENTS = Path(__file__).resolve().parents[1] / ".benchmarks-env"
 # mendeleev needs six without saying so
 PEERS = {
     "atomai": ("atomai==0.8.1", "six", "torch==2.13.0"),
     "pyroved": ("pyroved==0.3.0", "torch==2.13.0"),
 }
 COUNT, THREADS, DOSE = 4080, 2, 1e5
-
-
-def environment(peer: str) -> Path:
-    """The python of a peer's environment; raises CalledProcessError if it cannot be made."""
-    folder = ENVIRONMENTS / peer
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        say(f"making an environment for {peer}")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *PEERS[peer]], check=True)
-        (folder / "complete").touch()
-    return python
 
 
 def epoch_rate(patterns: Patterns, config: Any) -> tuple[float, float]:
@@ -86,7 +74,7 @@ def main() -> int:
                     script = Path(__file__).with_name("_rrvae_peers.py")
                     told_in = folder / "out.json"
                     given = [script, peer, folder / "patterns.npy", THREADS, told_in]
-                    command = [environment(peer), *given]
+                    command = [environment(peer, PEERS[peer]), *given]
                     say(f"{peer}: one epoch")
                     subprocess.run([str(word) for word in command], check=True)
                 except subprocess.CalledProcessError as problem:

@@ -63,10 +63,16 @@ def kl_uniform_angle(log_sd: Tensor) -> Tensor:
     From a table, with straight lines between: within 1e-5 of `wrapped_normal_kl`, and a few
     operations instead of many in each step of a training.
     """
+    return kl_uniform_angle_and_slope(log_sd)[0]
+
+
+def kl_uniform_angle_and_slope(log_sd: Tensor) -> tuple[Tensor, Tensor]:
+    """The same and its derivative by log_sd."""
     value, slope = _table(log_sd.device)
     at = (log_sd.detach() + 9.0) * PER_UNIT
-    index = at.long().clamp(0, len(slope) - 1)
-    return value[index] + slope[index] * (log_sd - (index / PER_UNIT - 9.0))
+    index = at.long().clamp_(0, len(slope) - 1)
+    steep = slope[index]
+    return value[index] + steep * (log_sd - (index / PER_UNIT - 9.0)), steep
 
 
 @cache

@@ -179,9 +179,7 @@ class HarmonicModel:
         """
         log_variance = torch.nn.functional.softplus(weights["misfit"]).log1p()
         over = self._over(log_variance)
-        real = torch.full((self.features - 1,), self.scale)
-        real[len(self.basis.order) + self.basis.reference - self.fixed] = 0.0
-        real = real.to(over)
+        real = self.gauge().to(over)
         rows: list[Tensor] = []
         for axis in torch.unbind(weights["decoder"] * (real * over), dim=1):
             for before in rows:
@@ -189,6 +187,12 @@ class HarmonicModel:
                 axis = axis - before * (along / before.square().sum(-1, keepdim=True))
             rows.append(axis)
         return weights["decoder_bias"] * real, torch.stack(rows, dim=1) / over, log_variance
+
+    def gauge(self) -> Tensor:
+        """(D,) `scale`, but 0 for the imaginary part of the reference."""
+        real = torch.full((self.features - 1,), self.scale)
+        real[len(self.basis.order) + self.basis.reference - self.fixed] = 0.0
+        return real
 
     def _over(self, log_variance: Tensor) -> Tensor:
         """(S, 1, D): one over the spread of each feature."""

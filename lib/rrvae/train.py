@@ -8,7 +8,6 @@ best evidence lower bound.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,11 +22,12 @@ from ..errors import UserError
 from .config import CoordinateConfig, HarmonicConfig
 from .coordinate_model import CoordinateModel
 from .elbo import Posterior, Terms
+from .harmonic_gradient import HarmonicGradient
 from .harmonic_model import HarmonicModel
 from .patterns import Patterns
+from .sound import check, split
 
 Floats = NDArray[np.float64]
-FEWEST = 40  # patterns
 AT_ONCE = 1024  # patterns encoded in one go
 LOOKED_AT = 512  # held-out patterns at most, in each look
 
@@ -259,6 +259,11 @@ class _Run:
         self.optimizer = torch.optim.Adam([self.flat], lr=config.learning_rate, fused=True)
         self.generators = [torch.Generator().manual_seed(2**32 + seed) for seed in config.seeds]
         self.drawing = torch.Generator(device).manual_seed(2**33 + config.seeds[0])
+        self.gradient: Callable[[Tensor], Tensor] = self.differentiated
+        if isinstance(model, HarmonicModel):
+            self.flat.grad = torch.zeros_like(self.flat)
+            weights, gradient = self.named(self.flat.detach()), self.named(self.flat.grad)
+            self.gradient = HarmonicGradient(model, weights, gradient)
         self.best = self.flat.detach().clone()
         self.best_loss = np.full(len(starts), np.inf)
         self.best_epoch = np.zeros(len(starts), np.int64)
@@ -273,6 +278,13 @@ class _Run:
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
+    def differentiated(self, inputs: Tensor) -> Tensor:
+        """(S,) mean loss of inputs (S, n, features); its gradient is that of the weights."""
+        loss = self.model.terms(self.named(self.flat), inputs, self.drawing).loss.mean(1)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.sum().backward()
+        return loss.detach()
+
     def epoch(self, epoch: int) -> Floats:
         """One pass through the patterns; returns the mean loss of each seed."""
         n, batch = len(self.learned), min(self.config.batch, len(self.learned))
@@ -286,11 +298,8 @@ class _Run:
                 rate = 0.5 * self.config.learning_rate * (1 + math.cos(math.pi * done))
                 self.optimizer.param_groups[0]["lr"] = rate
             inputs = self.inputs[orders[:, step * batch : (step + 1) * batch]]
-            loss = self.model.terms(self.named(self.flat), inputs, self.drawing).loss.mean(1)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.sum().backward()
+            total += self.gradient(inputs)
             self.optimizer.step()
-            total += loss.detach()
         return (total / steps).cpu().numpy().astype(float)
 
     def look(self, epoch: int, loss: Floats) -> Look:
@@ -351,37 +360,3 @@ def invariance(before: Latents, after: list[Latents]) -> Floats:
             u, v = z[:, a] - z[:, a].mean(), zt[:, a] - zt[:, a].mean()
             found.append((u * v).sum() / max(np.sqrt((u * u).sum() * (v * v).sum()), 1e-30))
     return np.reshape(found, (len(after), -1)).mean(0)
-
-
-def split(patterns: Patterns, share: float, seed: int) -> NDArray[np.bool_]:
-    """(n,) bool, patterns to hold out; copies of a pattern stay on one side."""
-    digests = [hashlib.blake2b(one.tobytes(), digest_size=8).digest() for one in patterns.data]
-    _, group = np.unique(np.frombuffer(b"".join(digests), np.uint64), return_inverse=True)
-    sizes = np.bincount(group)
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    taken = order[np.cumsum(sizes[order]) <= max(1, round(share * len(patterns)))]
-    return np.isin(group, taken)
-
-
-def check(patterns: Patterns) -> None:
-    """Raises UserError for patterns that nothing can be learned from."""
-    if len(patterns) < FEWEST:
-        raise UserError("patterns", str(len(patterns)), f"at least {FEWEST}", "scan more points")
-    for name in ("data", "variance"):
-        values = getattr(patterns, name)
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).any(axis=(1, 2)).sum())
-            raise UserError(
-                name, f"NaN or infinite values in {bad} patterns", "finite numbers",
-                "mask the pixels or leave out the patterns",
-            )  # fmt: skip
-    if (patterns.variance[:, ~patterns.mask] <= 0).any():
-        raise UserError(
-            "variance", "zero or negative values", "the variance of each pixel, positive",
-            "give gain and dose, and mask dead pixels",
-        )  # fmt: skip
-    if np.ptp(patterns.data, axis=0).max() == 0:
-        raise UserError(
-            "patterns", "all of them alike", "patterns that differ over the scan",
-            "look at the file: was the beam scanned?",
-        )  # fmt: skip

@@ -11,15 +11,21 @@ torch = pytest.importorskip("torch", reason="the extra rrvae is not installed")
 
 from scipy.integrate import quad
 
+from ewaldflow.lib.cbed import simulate_graphene
+from ewaldflow.lib.cbed.crystal import GRAPHENE_A
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.rrvae.apply import apply
 from ewaldflow.lib.rrvae.checkpoint import load, made_for, save
 from ewaldflow.lib.rrvae.config import CoordinateConfig, HarmonicConfig
 from ewaldflow.lib.rrvae.elbo import kl_normal, kl_uniform_angle
+from ewaldflow.lib.rrvae.harmonic_gradient import HarmonicGradient
+from ewaldflow.lib.rrvae.harmonic_model import HarmonicModel
 from ewaldflow.lib.rrvae.lattice import aperiodic
 from ewaldflow.lib.rrvae.patterns import Patterns
+from ewaldflow.lib.rrvae.preprocess import PreprocessConfig, prepare
 from ewaldflow.lib.rrvae.residual import residual
-from ewaldflow.lib.rrvae.train import split, train
+from ewaldflow.lib.rrvae.sound import split
+from ewaldflow.lib.rrvae.train import train
 from ewaldflow.lib.rrvae.trust import FAILED, TRUSTED, assess, noisy_copies, procrustes
 
 SIDE, CONFIG = 33, HarmonicConfig(epochs=10, batch=32, seeds=(0, 1))
@@ -155,6 +161,56 @@ def test_copies_of_a_pattern_stay_on_one_side():
     held = split(twice, 0.2, 0)
     np.testing.assert_array_equal(held[:200], held[200:])
     assert 0.15 < held.mean() <= 0.2
+
+
+def test_what_is_a_lattice_vector_apart_stays_on_one_side():
+    """Without noise the same place of another cell differs by rounding alone."""
+    step = (3**0.5 * GRAPHENE_A / 6, GRAPHENE_A / 4)
+    periodic = simulate_graphene(scan_shape=(12, 8), scan_step_A=step, start_A=(0.1, 0.03))
+    held = split(prepare(periodic, PreprocessConfig(pseudo_dose=1e6)), 0.25, 0).reshape(12, 8)
+    assert 0.1 < held.mean() <= 0.25
+    np.testing.assert_array_equal(held[:6], held[6:])
+    np.testing.assert_array_equal(held[:, :4], held[:, 4:])
+
+
+def test_training_holds_out_no_copy_of_what_it_learned_from():
+    patterns, _, _ = wedges(200)
+    twice = patterns.with_(data=np.concatenate([patterns.data[:100]] * 2))
+    held = train(twice, HarmonicConfig(epochs=1, seeds=(0,))).held_out
+    assert held.any()
+    np.testing.assert_array_equal(held[:100], held[100:])
+
+
+def test_too_few_patterns_repeated():
+    patterns, _, _ = wedges()
+    data = np.repeat(patterns.data[:2], 200, axis=0)
+    with pytest.raises(UserError, match="400 that repeat 2"):
+        train(patterns.with_(data=data), CONFIG)
+
+
+@pytest.mark.parametrize("latents", [1, 2, 4])
+def test_gradient_is_that_of_the_bound(latents):
+    """The one written out against automatic differentiation of `terms`, away from the start."""
+    patterns, _, _ = wedges()
+    model = HarmonicModel.of(patterns, HarmonicConfig(latents=latents))
+    generator = torch.Generator().manual_seed(3)
+    starts = [model.start(seed) for seed in (0, 1)]
+    weights = {
+        name: torch.stack([one[name] for one in starts]).double().requires_grad_()
+        for name in starts[0]
+    }
+    with torch.no_grad():
+        for one in weights.values():
+            one += 0.1 * torch.randn(one.shape, generator=generator)
+    which = torch.randint(0, len(patterns), (2, 30), generator=generator)
+    inputs = model.inputs(patterns)[which].double()
+    loss = model.terms(weights, inputs).loss.mean(1)
+    loss.sum().backward()
+    found = {name: torch.full_like(one, torch.nan).detach() for name, one in weights.items()}
+    gradient = HarmonicGradient(model, {k: v.detach() for k, v in weights.items()}, found)
+    torch.testing.assert_close(gradient(inputs), loss.detach(), rtol=1e-6, atol=0)
+    for name, one in weights.items():
+        torch.testing.assert_close(found[name], one.grad, rtol=1e-5, atol=1e-6, msg=name)
 
 
 def test_file_and_back(trained, tmp_path):
