@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prefect.artifacts import Artifact
 
 from ewaldflow.cli import main
 from ewaldflow.lib.artefacts import ArtefactStore
@@ -54,6 +55,11 @@ def test_from_a_scan_to_maps_of_another(tmp_path: Path, config: str, capsys: Cap
     assert artefact.manifest.configuration["model"]["epochs"] == 8
     live = (store.root / ".live" / "one.html").read_text(encoding="utf-8")
     assert "../rrvae/one/v0001/files/report.html" in live
+
+    for key, words in (("rrvae-one-curves", "training curves"), ("rrvae-one", "**trusted**")):
+        told = str(getattr(Artifact.get(key), "data", ""))
+        assert words in told
+        assert "data:image/png" in told
 
     assert main(["rrvae", "apply", "rrvae/one", other, *at]) == 0
     assert re.search(r"rrvae-map/other@v0001\s+in distribution", capsys.readouterr().out)
