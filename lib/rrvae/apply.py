@@ -19,6 +19,7 @@ DISC_TOLERANCE = 0.05  # relative, of the disc's radius
 CENTRE_TOLERANCE = 1.0  # px
 DOSE_TOLERANCE = 3.0  # times more or fewer electrons
 MEAN_LEAST = 0.98  # correlation of the mean patterns
+CONTENT_SHIFT = 0.2  # between the distributions of the leading content (Kolmogorov & Smirnov)
 OFTEN = 0.05  # of patterns that may be explained worse than 99 of 100 of those trained on
 
 
@@ -83,8 +84,10 @@ def apply(ensemble: Ensemble, made: Made, patterns: Patterns) -> Applied:
         dose=made.dose,
     )
     latents = ensemble.encode(alike)
-    # the noise of another dose leaves other residuals: what is expected of it is taken out
-    unlike = losses(ensemble, alike) - scale + 1 > made.loss_quantiles[99]
+    # the noise of another dose leaves other residuals: what is expected of it is taken out, the
+    # mean of chi squared over its degrees of freedom and 2.33 times its spread, for 99 %
+    expected = (scale - 1) * (1 + 2.33 * np.sqrt(2 / len(ensemble.model.pixels)))
+    unlike = losses(ensemble, alike) > made.loss_quantiles[99] + expected
     reasons = []
     if not 1 / DOSE_TOLERANCE <= scale <= DOSE_TOLERANCE:
         reasons.append(
@@ -96,6 +99,21 @@ def apply(ensemble: Ensemble, made: Made, patterns: Patterns) -> Applied:
     likeness = float(np.corrcoef(mean[used], made.mean[used])[0, 1])
     if likeness < MEAN_LEAST:
         reasons.append(f"the mean pattern correlates with that of training by {likeness:.3f} only")
+    shift = content_shift(made.content_quantiles, latents.leading_content[0])
+    # patterns of a weaker signal, as of a blurred probe, are explained well: by the mean
+    if shift > CONTENT_SHIFT + 1.63 / np.sqrt(len(patterns)):
+        reasons.append(
+            f"the leading content is distributed otherwise than in training, by {shift:.2f} of 1"
+        )
     if unlike.mean() > OFTEN:
         reasons.append(f"{unlike.mean():.0%} of the patterns are explained worse than in training")
     return Applied(latents, unlike, not reasons, tuple(reasons))
+
+
+def content_shift(quantiles: Floats, content: Floats) -> float:
+    """Greatest difference of the distribution of content (n,) from one with these percentiles.
+
+    The statistic of Kolmogorov and Smirnov, 0 to 1, at percentiles (101,).
+    """
+    below = np.searchsorted(np.sort(content), quantiles[1:-1], side="right") / len(content)
+    return float(np.abs(below - np.arange(1, 100) / 100).max())

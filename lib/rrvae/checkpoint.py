@@ -26,8 +26,9 @@ from .harmonics import HarmonicBasis
 from .patterns import Patterns
 from .train import Ensemble
 
-VERSION = 1
+VERSION = 2
 KIND = "ewaldflow rrvae"
+MADE_ARRAYS = ("mean", "loss_quantiles", "content_quantiles")  # of `Made`, beside the header
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Made:
     dose : electrons in a pattern.
     pixel_mrad, disc_radius_px, centre_px : as in `Patterns`.
     mean : (rows, columns) float64, electrons; their mean pattern.
-    loss_quantiles : (101,) percentiles of the loss of the patterns, of the first seed.
+    loss_quantiles, content_quantiles : (101,) percentiles of the loss and of the leading content
+        of the patterns, of the first seed.
     """
 
     shape: tuple[int, int]
@@ -50,14 +52,17 @@ class Made:
     centre_px: tuple[float, float]
     mean: NDArray[np.float64]
     loss_quantiles: NDArray[np.float64]
+    content_quantiles: NDArray[np.float64]
 
 
 def made_for(ensemble: Ensemble, patterns: Patterns) -> Made:
     """What is kept of the patterns that an ensemble was trained on."""
-    found = losses(ensemble, patterns)
+    percent = np.arange(101)
+    content = ensemble.encode(patterns).leading_content[0]
     return Made(
         patterns.shape, patterns.dose, patterns.pixel_mrad, patterns.disc_radius_px,
-        patterns.centre_px, patterns.mean, np.percentile(found, np.arange(101)),
+        patterns.centre_px, patterns.mean,
+        np.percentile(losses(ensemble, patterns), percent), np.percentile(content, percent),
     )  # fmt: skip
 
 
@@ -79,11 +84,11 @@ def save(path: Path, ensemble: Ensemble, made: Made) -> None:
     arrays = {f"weight/{name}": one.numpy() for name, one in ensemble.weights.items()}
     model, plain = _taken_apart(ensemble.model)
     arrays |= {f"model/{name}": one for name, one in model.items()}
-    arrays |= {"made/mean": made.mean, "made/loss_quantiles": made.loss_quantiles}
+    arrays |= {f"made/{name}": getattr(made, name) for name in MADE_ARRAYS}
     arrays |= {"epoch": ensemble.epoch, "held_out": ensemble.held_out.astype(np.uint8)}
     described = dataclasses.asdict(made)
-    described.pop("mean")
-    described.pop("loss_quantiles")
+    for name in MADE_ARRAYS:
+        described.pop(name)
     header = {
         "kind": KIND,
         "version": VERSION,
@@ -144,8 +149,7 @@ def load(path: Path) -> tuple[Ensemble, Made]:
             pixel_mrad=described["pixel_mrad"],
             disc_radius_px=described["disc_radius_px"],
             centre_px=tuple(described["centre_px"]),
-            mean=arrays["made/mean"],
-            loss_quantiles=arrays["made/loss_quantiles"],
+            **{name: arrays[f"made/{name}"] for name in MADE_ARRAYS},
         )
         held_out = arrays["held_out"].astype(bool)
         return Ensemble(model, weights, config, (), arrays["epoch"], held_out), made

@@ -14,7 +14,7 @@ from scipy.integrate import quad
 from ewaldflow.lib.cbed import simulate_graphene
 from ewaldflow.lib.cbed.crystal import GRAPHENE_A
 from ewaldflow.lib.errors import UserError
-from ewaldflow.lib.rrvae.apply import apply
+from ewaldflow.lib.rrvae.apply import apply, content_shift
 from ewaldflow.lib.rrvae.checkpoint import load, made_for, save
 from ewaldflow.lib.rrvae.config import CoordinateConfig, HarmonicConfig
 from ewaldflow.lib.rrvae.elbo import kl_normal, kl_uniform_angle
@@ -218,7 +218,8 @@ def test_file_and_back(trained, tmp_path):
     path = tmp_path / "model.safetensors"
     made = made_for(ensemble, patterns)
     save(path, ensemble, made)
-    read, _ = load(path)
+    read, again = load(path)
+    np.testing.assert_array_equal(again.content_quantiles, made.content_quantiles)
     np.testing.assert_array_equal(read.encode(patterns).content, ensemble.encode(patterns).content)
     assert read.config == ensemble.config
 
@@ -231,10 +232,10 @@ def test_files_that_are_none_of_ours(trained, tmp_path, monkeypatch):
     bad.write_bytes(b"nothing of the kind")
     with pytest.raises(UserError, match="safetensors"):
         load(bad)
-    monkeypatch.setattr("ewaldflow.lib.rrvae.checkpoint.VERSION", 2)
+    monkeypatch.setattr("ewaldflow.lib.rrvae.checkpoint.VERSION", 99)
     save(tmp_path / "later.safetensors", ensemble, made_for(ensemble, patterns))
-    monkeypatch.setattr("ewaldflow.lib.rrvae.checkpoint.VERSION", 1)
-    with pytest.raises(UserError, match="version 2"):
+    monkeypatch.setattr("ewaldflow.lib.rrvae.checkpoint.VERSION", 2)
+    with pytest.raises(UserError, match="version 99"):
         load(tmp_path / "later.safetensors")
 
 
@@ -249,6 +250,39 @@ def test_new_scans(trained):
         apply(ensemble, made, other.with_(pixel_mrad=0.8))
     strange = other.with_(data=other.data + 5 * np.eye(SIDE, dtype=np.float32))
     assert not apply(ensemble, made, strange).in_distribution
+
+
+def test_patterns_of_a_weaker_signal_are_told(trained):
+    """As of a blurred probe: each is explained well, as one that is nearly the mean."""
+    patterns, _, _, ensemble = trained
+    made = made_for(ensemble, patterns)
+    weak, _, _ = wedges(seed=5, signal=2.0)
+    applied = apply(ensemble, made, weak)
+    assert applied.unlike.mean() < 0.05
+    assert not applied.in_distribution
+    assert any("leading content" in one for one in applied.reasons)
+
+
+def test_fewer_electrons_alone_are_no_other_patterns(trained):
+    """Half of the electrons: half of the signal and of the variance, twice the noise over it."""
+    patterns, _, _, ensemble = trained
+    made = made_for(ensemble, patterns)
+    full, _, _ = wedges(seed=6)
+    noise = np.random.default_rng(7).standard_normal(full.data.shape).astype(np.float32)
+    half = full.with_(
+        data=full.data / 2 + noise / 2, variance=full.variance / 2, mean=full.mean / 2,
+        dose=full.dose / 2,
+    )  # fmt: skip
+    applied = apply(ensemble, made, half)
+    assert applied.unlike.mean() < 0.05
+    assert applied.in_distribution, applied.reasons
+
+
+def test_content_shift():
+    quantiles = np.linspace(0, 1, 101)
+    assert content_shift(quantiles, np.linspace(0, 1, 1001)) < 0.002
+    assert content_shift(quantiles, np.linspace(0.5, 1.5, 1001)) == pytest.approx(0.5, abs=0.01)
+    assert content_shift(quantiles, np.full(50, 2.0)) == pytest.approx(0.99)
 
 
 def test_a_strange_place_is_found(trained):
