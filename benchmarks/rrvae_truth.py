@@ -165,12 +165,17 @@ def defects(table: Table, pristine: int) -> None:
 
 
 def main() -> int:
-    quick = options(__doc__ or "", work=False).parse_args().quick
+    parser = options(__doc__ or "", work=False)
+    parser.add_argument("--part", choices=("default", "defects", "coordinate"), help="it alone")
+    chosen = parser.parse_args()
+    quick, part = chosen.quick, chosen.part
     torch.set_num_threads(1)
     table = Table("rrVAE on simulated graphene")
-    default_model(table, quick)
-    if not quick:
+    if part in (None, "default"):
+        default_model(table, quick)
+    if part in (None, "defects") and not quick:
         defects(table, 20)
+    if part in (None, "coordinate") and not quick:
         coordinate_model(table)
     return table.show()
 
