@@ -220,11 +220,12 @@ def _tried_out(state: Frames, start: Start) -> Start:
 
 def _agreement(trial: Frames, movement: Vectors) -> float:
     """Sharpness of the object after two steps from a movement."""
+    far = np.abs(trial.scan).max(0)
     for _ in range(2):
         step = compared(trial, movement, COARSER)
-        movement = movement + FIRST_DAMPING * newton_step(
-            trial, step, information_of_movement(trial, step)
-        )
+        change = newton_step(trial, step, information_of_movement(trial, step))
+        moved = float(np.abs(change * far).sum(1).max())
+        movement = movement + min(FIRST_DAMPING, MOST_PX / max(moved, 1e-9)) * change
     return sharpness_of(trial, compared(trial, movement, COARSER))
 
 

@@ -21,7 +21,8 @@ Vectors = NDArray[np.float64]
 
 #: Shadow darker than this share of the brightest is not divided by.
 LEAST_SHADOW = 0.05
-#: Rings of frequency, to the cycle per pixel.
+#: Frequency that the object is filtered below, cycles per pixel; rings to the cycle per pixel.
+PASSED = 0.5
 RINGS_PER_PX = 24
 
 
@@ -108,8 +109,10 @@ def object_of(
     _scatter(frames, corner, use, beam, weight * mask, mask, shifts.plane, shifts.base,
              shifts.rest, planes)  # fmt: skip
     counts, expected = (_interleaved(one, q) for one in planes[:2])
-    known = expected > 1e-6 * float(expected.max(initial=0))
-    smooth = _filtered(counts, expected, q)
+    # some phases may hold no frames at all, so it is whole pixels that are seen or not
+    around = uniform_filter(expected, q, mode="constant")
+    known = around > 1e-4 * float(around.max(initial=0))
+    smooth = np.where(known, _filtered(counts, expected, around, q), np.float32(1))
     gradient_y, gradient_x = (one * np.float32(q) for one in _gradient(smooth))
     # no slope towards what no frame has seen
     rim = ~minimum_filter(known, 3, mode="constant")
@@ -117,57 +120,61 @@ def object_of(
     gradient_x[rim] = 0
     floor = np.maximum(smooth, np.float32(LEAST_SHADOW))
     shadow, along_y, along_x = (_split(one, q) for one in (smooth, gradient_y, gradient_x))
-    slope_y, slope_x = (_split(one / floor, q) for one in (gradient_y, gradient_x))
+    slope_y, slope_x = (
+        _split(np.divide(one, floor, dtype=np.float32), q) for one in (gradient_y, gradient_x)
+    )
     # what the frames saw lies beside the middle of the grid point
     seen = planes[1] > 0
     mean = shadow.copy()
     beside = planes[0] - planes[2] * along_y - planes[3] * along_x
     np.divide(beside, planes[1], out=mean, where=seen)
     per_px = float(q * q) / float(np.mean(weight[mask > 0])) if mask.any() else 0.0
-    coverage = np.asarray(uniform_filter(expected, q, mode="constant") * per_px, np.float32)
+    coverage = around * np.float32(per_px)
     return ObjectGrid(mean, shadow, along_y, along_x, slope_y, slope_x, _split(coverage, q))
 
 
-def _filtered(counts: Floats, expected: Floats, finer: int) -> Floats:
+def _filtered(counts: Floats, expected: Floats, around: Floats, finer: int) -> Floats:
     """The shadow with each frequency weighted by signal over signal and noise (Wiener).
 
-    1 where no frame saw anything. The power of the contrast, weighted so that
-    its noise is white, gives both: noise is what is left where a pixel sees nothing.
+    The power of the contrast, weighted so that its noise is white, gives both: noise is what is
+    left where a pixel sees nothing.
     """
     size = [next_fast_len(n + 8 * finer, real=True) for n in counts.shape]
     root = np.sqrt(expected)
     contrast = np.zeros_like(counts)
     np.divide(counts, root, out=contrast, where=expected > 1e-6 * expected.max())
-    contrast -= root * np.float32(counts.sum(dtype=float) / expected.sum(dtype=float))
+    level = np.float32(counts.sum(dtype=float) / max(expected.sum(dtype=float), 1e-9))
+    contrast -= root * level
     power = np.abs(rfft2(contrast, size)) ** 2
     f = finer * np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None])
     ring = np.minimum((f * RINGS_PER_PX).astype(int), int(0.5 * finer * RINGS_PER_PX))
     count = np.bincount(ring.ravel())
     radial = np.bincount(ring.ravel(), power.ravel()) / count
-    noise = radial[int(0.8 * len(radial)) : -1].mean() if len(radial) > 8 else radial.min()
-    signal = np.maximum(radial - noise * (1 + 2 / np.sqrt(count)), 0)
+    # frames at a rational movement sample the object like a comb, which repeats its spectrum
+    noise = np.percentile(radial[int(PASSED * RINGS_PER_PX) :], 20)
+    signal = np.maximum(radial - noise * (1 + 3 / np.sqrt(count)), 0)
     signal[0] = max(signal[0], radial[0])
-    signal = np.minimum.accumulate(signal)
-    pass_ = signal / (signal + noise)
+    signal[int(PASSED * RINGS_PER_PX) :] = 0
+    pass_ = signal / np.maximum(signal + noise, 1e-30)
     gain = np.interp(f.ravel(), (np.arange(len(pass_)) + 0.5) / RINGS_PER_PX, pass_, left=1.0)
     gain = gain.reshape(f.shape).astype(np.float32)
     gain[0, 0] = 1
     rows, columns = counts.shape
-    num, den = (
-        irfft2(rfft2(one, size) * gain, size)[:rows, :columns] for one in (counts, expected)
+    above, total = (
+        irfft2(rfft2(one, size) * gain, size)[:rows, :columns]
+        for one in (counts - level * expected, expected)
     )
-    shadow = np.ones_like(counts)
-    np.divide(num, den, out=shadow, where=den > 1e-3 * den.max())
-    return shadow
+    # lobes of the filter must not empty the denominator where coverage falls off
+    least = np.maximum(0.5 * around, 1e-6 * around.max())
+    return np.asarray(level + above / np.maximum(total, least), np.float32)
 
 
 def _gradient(fine: Floats) -> tuple[Floats, Floats]:
-    """Central differences along rows and columns, per grid point."""
+    """Differences of fourth order along rows and columns, per grid point."""
     along_y, along_x = np.zeros_like(fine), np.zeros_like(fine)
-    np.subtract(fine[2:], fine[:-2], out=along_y[1:-1])
-    np.subtract(fine[:, 2:], fine[:, :-2], out=along_x[:, 1:-1])
-    along_y *= 0.5
-    along_x *= 0.5
+    near, far = np.float32(2 / 3), np.float32(1 / 12)
+    along_y[2:-2] = near * (fine[3:-1] - fine[1:-3]) - far * (fine[4:] - fine[:-4])
+    along_x[:, 2:-2] = near * (fine[:, 3:-1] - fine[:, 1:-3]) - far * (fine[:, 4:] - fine[:, :-4])
     return along_y, along_x
 
 
