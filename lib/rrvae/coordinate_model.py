@@ -138,8 +138,10 @@ class CoordinateModel:
     ) -> Terms:
         """The evidence lower bound, one draw of the latents and of the pixels.
 
-        Without a generator the draws are the same in every call.
+        Without a generator all pixels are looked at and the latents' draw is the same in every
+        call: epochs are compared by it.
         """
+        count = len(self.pixels) if generator is None else self.drawn
         if generator is None:
             generator = torch.Generator(inputs.device).manual_seed(0)
         q = self.encode(weights, inputs)
@@ -147,8 +149,7 @@ class CoordinateModel:
         noise = torch.randn(*shape, k + 1, generator=generator, device=inputs.device)
         angle = q.angle + q.angle_log_sd.exp() * noise[..., k]
         content = q.mean + q.log_sd.exp() * noise[..., :k]
-        drawn = torch.randperm(len(self.pixels), generator=generator, device=inputs.device)
-        drawn = drawn[: self.drawn]
+        drawn = torch.randperm(len(self.pixels), generator=generator, device=inputs.device)[:count]
         found = self._values(weights, angle, content, self._place(inputs)[drawn])
         missed = inputs[..., drawn] - found
         weight = 0.5 * self.scale**2 * len(self.pixels) / len(drawn)
