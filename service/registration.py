@@ -25,6 +25,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists
 
+from ..flows.forms import readable
 from ..flows.turn import microscope_limit
 from ..lib.instrument import available_instruments
 from .programs import COMPUTE_POOL, INSTRUMENT_POOL
@@ -122,6 +123,7 @@ async def _deployments(settings: ServiceSettings) -> tuple[str, ...]:
             **one.get("parameters", {}),
         }
         made.parameters = {name: value for name, value in given.items() if name in accepted}
+        readable(made._parameter_openapi_schema.definitions)
         await made.aapply()
         names.append(f"{made.flow_name}/{made.name}")
     return tuple(names)

@@ -12,6 +12,8 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_STARTS = 3
+
 
 @contextmanager
 def workers(n: int, *, apart: bool = False) -> Iterator[str | None]:
@@ -31,13 +33,19 @@ def workers(n: int, *, apart: bool = False) -> Iterator[str | None]:
     # What fails is told by the task whose work it was; the rest is of no use to a scientist.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
-    with _unreachable_by_ctrl_c():
-        cluster = LocalCluster(
-            n_workers=n,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        )
+    for attempt in range(_STARTS):
+        try:
+            with _unreachable_by_ctrl_c():
+                cluster = LocalCluster(
+                    n_workers=n,
+                    threads_per_worker=1,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,
+                )
+            break
+        except RuntimeError:  # a process that is killed while it starts takes the start with it
+            if attempt == _STARTS - 1:
+                raise
     with cluster:
         yield cluster.scheduler_address
 
