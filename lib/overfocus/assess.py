@@ -11,7 +11,7 @@ from .calibration import Quality, ScanCalibration
 from .config import OverfocusConfig
 from .fit import COARSER, Fit
 from .gauss_newton import compared, information_of_movement, newton_step
-from .sharpness import sharpness_of
+from .sharpness import sharpness_of, unexplained_of
 from .start import anisotropy
 from .verdict import Evidence, judge
 
@@ -74,6 +74,7 @@ def described(binned: BinnedScan, fit: Fit, config: OverfocusConfig) -> ScanCali
         halves_snr=fit.start.halves_snr, disagreement=apart,
         saturated=binned.saturated, binning=b, descan_known=fit.descan is not None,
         sectors_apart=fit.sectors_apart * b / size,
+        unexplained=unexplained_of(state, fit.step),
     )  # fmt: skip
     verdict, reasons = judge(quality, evidence, config)
     here = (np.array(fit.disc.centre) + state.corner) * b + binned.origin_px

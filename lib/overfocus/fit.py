@@ -46,6 +46,8 @@ FINER, COARSER, MOST_GRID = 3, 2, 1200
 RAN_AWAY = 0.4
 #: A second choice of movements is tried out if its z is so large against the first's.
 RIVAL = 0.6
+#: Frames that a fit needs.
+LEAST_FRAMES = 9
 MOST_TRIED = 3
 
 
@@ -107,6 +109,7 @@ def fit_binned(
         start = _started(state, binned, disc, descan, config, known)
         say(f"first movement {(start.movements[0] * b).round(3).tolist()} px,"
             f" SNR {start.snr[0]:.1f}")  # fmt: skip
+        state, summed = _within_grid(state, start.movements[0], summed)
         start, (found, step, information) = _first_to_converge(state, start, summed)
         if config.drift != "none":
             found, step, information = _with_drift(
@@ -194,6 +197,28 @@ def _started(
             f" {config.min_lag_snr:g}): no specimen, in focus, or too few electrons"
         )
     return _tried_out(state, start)
+
+
+def _within_grid(state: Frames, movement: Vectors, summed: Floats) -> tuple[Frames, Floats]:
+    """The frames about the middle of the scan that an object of `MOST_GRID` pixels has room for.
+
+    Only where the movement is large; so far apart frames then have nothing in common.
+    """
+    near = np.asarray((np.abs(state.scan[:, :2] @ movement.T) < MOST_GRID / 2).all(1))
+    if near.all():
+        return state, summed
+    if near.sum() < LEAST_FRAMES:
+        raise NotCalibratedError(
+            "the frames seem to share a movement so large that hardly two have anything in common"
+        )
+    part = state.some(near)
+    height, width = state.mask.shape
+    y, x = state.corner
+    layer = np.zeros_like(summed)
+    for i in range(0, len(part.use), 256):
+        cut = part.frames[part.use[i : i + 256], y : y + height, x : x + width]
+        layer += cut.sum(0)
+    return part, layer
 
 
 def _middle(binned: BinnedScan) -> Vectors:

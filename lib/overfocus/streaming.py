@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from ..errors import UserError
 from ..stem4d.scan import Scan4D
 from .binning import Binner
 from .calibrate import calibrate_binned, choose_binning
-from .calibration import NOT_CALIBRATED, ScanCalibration
+from .calibration import CALIBRATED, NOT_CALIBRATED, ScanCalibration
 from .config import OverfocusConfig
 
 
@@ -65,11 +66,16 @@ class LiveCalibration:
         self._binner.add(row * columns, frames)
 
     def current(self) -> ScanCalibration:
-        """The calibration by the rows so far; "not calibrated" until they suffice."""
+        """The calibration by the rows so far (`reasons` tell); "not calibrated" until they suffice."""
         if self._binner is None:
             nan = np.full((2, 2), np.nan)
             return ScanCalibration(
                 self._scan.name, self._scan.scan_shape, self._scan.shape, nan, nan.copy(),
                 (np.nan, np.nan), np.nan, verdict=NOT_CALIBRATED, reasons=("no frames yet",),
             )  # fmt: skip
-        return calibrate_binned(self._binner.finish(), self._config)
+        found = calibrate_binned(self._binner.finish(), self._config)
+        rows = self._scan.scan_shape[0]
+        if found.verdict == CALIBRATED and self.rows < rows:
+            first = f"a first answer: {self.rows} of {rows} scan rows"
+            found = replace(found, reasons=(first, *found.reasons))
+        return found

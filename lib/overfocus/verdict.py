@@ -18,6 +18,9 @@ MOST_WALK = 0.3
 #: Movement left in the frames, binned pixels r.m.s., beyond which the model is wrong.
 MOST_RESIDUAL = 0.35
 
+#: Contrast that does not move with the fit, over that which does: a periodic part alone fits.
+MOST_UNEXPLAINED = 0.1
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -33,6 +36,7 @@ class Evidence:
     binning : detector px per binned px.
     descan_known : whether the aperture's edge gave D.
     sectors_apart : difference of D from every other sector of the edge and the rest, over |A|.
+    unexplained : contrast that does not move with the fit, over that which does.
     """
 
     travel_px: float
@@ -43,6 +47,7 @@ class Evidence:
     binning: int
     descan_known: bool
     sectors_apart: float
+    unexplained: float
 
 
 def judge(
@@ -93,6 +98,11 @@ def judge(
         (
             residual <= MOST_RESIDUAL,
             f"regions still move by {q.predictive_residual_px:.1f} px r.m.s. against the fit",
+        ),
+        (
+            e.unexplained <= MOST_UNEXPLAINED,
+            f"{100 * e.unexplained:.0f} % of the frames' contrast does not move with the fit: a"
+            " wrong movement, or a specimen that changes",
         ),
         (
             e.saturated <= MOST_SATURATED,

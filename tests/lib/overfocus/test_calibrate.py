@@ -117,6 +117,12 @@ def test_a_curved_drift_is_fitted_and_a_steady_one_if_the_scan_is_square() -> No
     np.testing.assert_allclose(steady.drift_px, (0.03, -0.02), atol=4e-3)
 
 
+def test_a_movement_that_only_the_periodic_part_shares_is_none() -> None:
+    truth = _truth(o=1e-6)  # 60 px per scan point
+    found = calibrate(_scan(truth, (24, 24)))
+    assert found.verdict == NOT_CALIBRATED
+
+
 def _flicker(points: int) -> Scan4D:
     """In focus: the disc's brightness changes, nothing moves in it."""
     random = np.random.default_rng(0)
@@ -152,7 +158,7 @@ def test_frames_too_small_are_refused() -> None:
 
 
 GOOD = Quality(0.001, 80.0, 500.0, 0.001, 0.02)
-SOUND = Evidence(90.0, 0.01, 50.0, 0.001, 0.0, 4, True, 0.001)
+SOUND = Evidence(90.0, 0.01, 50.0, 0.001, 0.0, 4, True, 0.001, 0.01)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +176,7 @@ SOUND = Evidence(90.0, 0.01, 50.0, 0.001, 0.0, 4, True, 0.001)
         ({}, {"disagreement": 0.1}, "two halves"),
         ({}, {"saturated": 0.2}, "saturated"),
         ({}, {"sectors_apart": 0.1}, "edge give descan"),
+        ({}, {"unexplained": 0.4}, "does not move with the fit"),
     ],
 )
 def test_each_doubt_is_a_reason(
@@ -196,6 +203,8 @@ def test_a_scan_in_progress_sharpens(plain: Scan4D, calibrated: ScanCalibration)
     assert spreads[0].verdict == NOT_CALIBRATED
     half, whole = spreads[1], live.current()
     assert half.verdict == CALIBRATED
+    assert "first answer" in half.reasons[0]
+    assert whole.reasons == ()
     np.testing.assert_allclose(half.scan_to_detector, whole.scan_to_detector, atol=0.03)
     assert whole.quality.bootstrap_spread < half.quality.bootstrap_spread
     np.testing.assert_allclose(whole.scan_to_detector, calibrated.scan_to_detector, atol=1e-3)
