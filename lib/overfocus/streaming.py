@@ -66,7 +66,7 @@ class LiveCalibration:
         self._binner.add(row * columns, frames)
 
     def current(self) -> ScanCalibration:
-        """The calibration by the rows so far (`reasons` tell); "not calibrated" until they suffice."""
+        """The calibration by the rows so far; "not calibrated" until they suffice."""
         if self._binner is None:
             nan = np.full((2, 2), np.nan)
             return ScanCalibration(
