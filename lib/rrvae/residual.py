@@ -140,14 +140,21 @@ def _mahalanobis(left: NDArray[np.floating]) -> Floats:
 
 
 def _significance(distance: Floats, width: tuple[float, ...]) -> tuple[Floats, float]:
-    """Standard deviations of locally added distances, and how many places are independent."""
+    """Standard deviations of locally added distances, and how many places are independent.
+
+    At the edge of the scan fewer points are added and their mean scatters more, by `wider`.
+    """
     there = np.isfinite(distance)
     weight = gaussian_filter(there.astype(float), width, mode="constant")
     added = gaussian_filter(np.where(there, distance, 0.0), width, mode="constant")
     mean = np.where(there, added / np.maximum(weight, 1e-6), np.nan)
+    # of independent values the mean's spread goes with the root of the squared weights' sum
+    squares = gaussian_filter(there.astype(float), _narrower(width), mode="constant")
+    wider = np.sqrt(np.maximum(squares, 1e-6)) / np.maximum(weight, 1e-6)
     root = np.cbrt(mean)
+    middle = np.median(root[there])
+    root = middle + (root - middle) / wider
     values = root[there]
-    middle = np.median(values)
     # half the map may be far from normal above; the lower half tells the spread of pristine points
     low, lower = np.quantile(values, [0.1587, 0.0228])
     spread = max(middle - low, (middle - lower) / 2, 1e-12)
@@ -159,12 +166,15 @@ def _deviation(values: Floats, width: tuple[float, ...]) -> Floats:
     """Standard deviations of a locally added map about its median, either way."""
     there = np.isfinite(values)
     added = gaussian_filter(np.where(there, values, 0.0), width, mode="constant")
-    # of independent values the sum's spread goes with the root of the squared weights' sum
-    narrow = tuple(w / np.sqrt(2) for w in width)
-    squares = gaussian_filter(there.astype(float), narrow, mode="constant")
+    squares = gaussian_filter(there.astype(float), _narrower(width), mode="constant")
     even = np.where(there, added / np.sqrt(np.maximum(squares, 1e-6)), np.nan)
     off = even - np.nanmedian(even)
     return np.abs(off) / max(float(1.4826 * np.nanmedian(np.abs(off))), 1e-12)
+
+
+def _narrower(width: tuple[float, ...]) -> tuple[float, ...]:
+    """Of the Gaussian that the square of a Gaussian of these widths is."""
+    return tuple(w / np.sqrt(2) for w in width)
 
 
 def _defects(sigma: Floats, independent: float, width: tuple[float, ...]) -> tuple[Defect, ...]:

@@ -23,7 +23,7 @@ from ewaldflow.lib.rrvae.harmonic_model import HarmonicModel
 from ewaldflow.lib.rrvae.lattice import aperiodic
 from ewaldflow.lib.rrvae.patterns import Patterns
 from ewaldflow.lib.rrvae.preprocess import PreprocessConfig, prepare
-from ewaldflow.lib.rrvae.residual import residual
+from ewaldflow.lib.rrvae.residual import _significance, residual
 from ewaldflow.lib.rrvae.sound import split
 from ewaldflow.lib.rrvae.train import train
 from ewaldflow.lib.rrvae.trust import FAILED, TRUSTED, assess, noisy_copies, procrustes
@@ -296,6 +296,16 @@ def test_a_strange_place_is_found(trained):
     assert abs(found[0].scan_row - 10) <= 1
     assert abs(found[0].scan_column - 10) <= 1
     assert found[0].log10_p < -6
+
+
+def test_the_edge_of_a_scan_is_no_defect():
+    """Where fewer points are added their mean scatters more: by 2 in a corner, not in sigma."""
+    draw = np.random.default_rng(0)
+    maps = [_significance(draw.chisquare(60, (30, 30)), (3.0, 3.0))[0] for _ in range(200)]
+    spread = np.std(maps, axis=0)
+    assert spread[[0, 0, -1, -1], [0, -1, 0, -1]].mean() == pytest.approx(1, abs=0.15)
+    assert spread[0, 8:22].mean() == pytest.approx(1, abs=0.15)
+    assert spread[8:22, 8:22].mean() == pytest.approx(1, abs=0.15)
 
 
 def test_what_does_not_repeat():
