@@ -80,23 +80,31 @@ def _edge_points(
     profile = map_coordinates(image, [y, x], order=1, cval=np.nan)
     hurt = map_coordinates(bad.astype(float), [y, x], order=1, cval=1.0) > 0
     profile[hurt] = np.nan
-    points = []
-    outer = radii > 1.15 * radius
-    for i in range(ANGLES):
-        line = profile[i]
-        beyond = line[outer & (radii < _OUTER * radius)]
-        within = line[(radii > _INNER * radius) & (radii < 0.92 * radius)]
-        if np.isnan(within).all() or np.isnan(beyond).all():
-            continue
-        level = 0.5 * (np.nanmedian(within) + np.nanmedian(beyond))
-        if np.nanmedian(within) < 1.5 * np.nanmedian(beyond) + 1e-9:
-            continue
-        falls = np.flatnonzero((line[:-1] >= level) & (line[1:] < level))
-        if len(falls):
-            j = falls[np.argmin(np.abs(radii[falls] - radius))]
-            at = radii[j] + (line[j] - level) / (line[j] - line[j + 1]) * (radii[1] - radii[0])
-            points.append(centre + at * np.array([np.sin(angles[i]), np.cos(angles[i])]))
-    return np.array(points).reshape(-1, 2)
+    beyond = profile[:, (radii > 1.15 * radius) & (radii < _OUTER * radius)]
+    within = profile[:, (radii > _INNER * radius) & (radii < 0.92 * radius)]
+    seen = ~(np.isnan(within).all(axis=1) | np.isnan(beyond).all(axis=1))
+    high, low = _medians(within), _medians(beyond)
+    level = 0.5 * (high + low)
+    with np.errstate(invalid="ignore"):
+        falls = (profile[:, :-1] >= level[:, None]) & (profile[:, 1:] < level[:, None])
+        seen &= (high >= 1.5 * low + 1e-9) & falls.any(axis=1)
+    i = np.flatnonzero(seen)
+    j = np.argmin(np.where(falls[i], np.abs(radii[:-1] - radius), np.inf), axis=1)
+    drop = profile[i, j] - profile[i, j + 1]
+    at = radii[j] + (profile[i, j] - level[i]) / drop * (radii[1] - radii[0])
+    return centre + at[:, None] * np.column_stack([np.sin(angles[i]), np.cos(angles[i])])
+
+
+def _medians(lines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) median of each of (n, m) lines over what is not NaN; NaN where nothing is."""
+    if lines.shape[1] == 0:
+        return np.full(len(lines), np.nan)
+    ordered = np.sort(lines, axis=1)  # NaN comes last
+    n = np.count_nonzero(~np.isnan(lines), axis=1)
+    row = np.arange(len(lines))
+    lower, upper = np.maximum(n - 1, 0) // 2, np.minimum(n // 2, lines.shape[1] - 1)
+    middle = 0.5 * (ordered[row, lower] + ordered[row, upper])
+    return np.where(n > 0, middle, np.nan)
 
 
 def _circle(
