@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 
 RADIUS_A = 0.7  # of the Gaussian weight (its sigma): a bond is 1.4 Å
 FOUND_SIGMA = 5.0
+WHOLE = 0.98  # part of the Gaussian's weight below which a point lies at the edge
+LEAST_LIKE = 50  # points whose spread is known
 RINGS, HIGHEST = 5, 4  # rings and order of the harmonics that a residual is summed up by
 ORDERS = np.repeat(np.arange(HIGHEST + 1), RINGS)
 
@@ -163,13 +165,22 @@ def _significance(distance: Floats, width: tuple[float, ...]) -> tuple[Floats, f
 
 
 def _deviation(values: Floats, width: tuple[float, ...]) -> Floats:
-    """Standard deviations of a locally added map about its median, either way."""
+    """Standard deviations of a locally added map about its median, either way.
+
+    What is left of the lattice averages out inside the scan and less so at its edge: points that
+    miss neighbours are held against the spread of their like, if that is greater.
+    """
     there = np.isfinite(values)
     added = gaussian_filter(np.where(there, values, 0.0), width, mode="constant")
     squares = gaussian_filter(there.astype(float), _narrower(width), mode="constant")
     even = np.where(there, added / np.sqrt(np.maximum(squares, 1e-6)), np.nan)
-    off = even - np.nanmedian(even)
-    return np.abs(off) / max(float(1.4826 * np.nanmedian(np.abs(off))), 1e-12)
+    off = np.abs(even - np.nanmedian(even))
+    spread = np.full(values.shape, max(float(1.4826 * np.nanmedian(off)), 1e-12))
+    edge = there & (gaussian_filter(there.astype(float), width, mode="constant") < WHOLE)
+    if np.count_nonzero(edge) >= LEAST_LIKE:
+        spread[edge] = np.maximum(spread[edge], 1.4826 * np.median(off[edge]))
+    sigma: Floats = off / spread
+    return sigma
 
 
 def _narrower(width: tuple[float, ...]) -> tuple[float, ...]:
