@@ -126,6 +126,8 @@ def test_what_it_leaves_behind_is_killed(tmp_path: Path, script: Script) -> None
 
 def test_an_interrupt_kills_it_all(tmp_path: Path, script: Script) -> None:
     program = script("p", SURVIVORS + "\nsleep 1000")
+    # a shell's background ignores it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = threading.Thread(
         target=lambda: (
             wait_for(tmp_path / "ready"),
@@ -133,8 +135,11 @@ def test_an_interrupt_kills_it_all(tmp_path: Path, script: Script) -> None:
         )
     )
     interrupt.start()
-    with pytest.raises(KeyboardInterrupt):
-        run([program], tmp_path)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run([program], tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
     interrupt.join()
     assert alive(pids_of(tmp_path)) == []
 
