@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ..lib.instrument import SeriesOverrides
+    from ..lib.stem4d.metadata import ScanMetadata
 
     Overrides = SeriesOverrides
 else:
@@ -179,3 +180,22 @@ def chosen(model: type[Config], path: Path | None, /, **values: Any) -> Config:
         return model(**stated)
     except ValidationError as error:
         raise first_problem(path or "command line", error) from None
+
+
+def scan_stated(
+    scan_shape: tuple[int, int] | None = None,
+    scan_step: float | None = None,
+    camera_length: float | None = None,
+    pixel_size: float | None = None,
+    voltage: float | None = None,
+    saturation: float | None = None,
+    gain: float | None = None,
+) -> ScanMetadata:
+    """What is stated about scans. UserError where a value cannot be."""
+    from ..lib.stem4d.metadata import ScanMetadata
+
+    return chosen(
+        ScanMetadata, None, scan_shape=scan_shape, camera_length_mm=camera_length,
+        scan_step_nm=None if scan_step is None else (scan_step, scan_step),
+        pixel_size_mm=pixel_size, voltage_kV=voltage, saturation=saturation, gain=gain,
+    )  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -58,9 +59,22 @@ def phase_table(phases: Sequence[PhaseOutcome], links: Sequence[str]) -> Table:
     return table([*phases[0].row(), "report"], rows, right=(1, 4, 5, 6, 7))
 
 
+def of_series(step: str, fraction: float) -> float | None:
+    """How far a series is, 0 to 1, by the step it is in; None for a step that says nothing."""
+    if step not in _STEPS:
+        return None
+    start, length = _STEPS[step]
+    return start + length * fraction
+
+
+def of_scan(step: str, fraction: float) -> float | None:
+    """How far a scan is: as far as its task says."""
+    return fraction
+
+
 @contextmanager
-def progress(n_series: int) -> Iterator[None]:
-    """A bar over all series while tasks of this process tell how far they are."""
+def progress(n: int, share: Callable[[str, float], float | None] = of_series) -> Iterator[None]:
+    """A bar over all series, or scans, while tasks of this process tell how far they are."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from ..tasks.progress import listening
@@ -74,13 +88,13 @@ def progress(n_series: int) -> Iterator[None]:
         console=console(stderr=True),
         transient=True,
     ) as bar:
-        line = bar.add_task("start Prefect", total=n_series)
+        line = bar.add_task("start Prefect", total=n)
 
-        def listen(series: str, step: str, fraction: float) -> None:
-            if step in _STEPS:
-                start, length = _STEPS[step]
-                done[series] = max(done.get(series, 0.0), start + length * fraction)
-            bar.update(line, description=f"{series}: {step}", completed=sum(done.values()))
+        def listen(what: str, step: str, fraction: float) -> None:
+            far = share(step, fraction)
+            if far is not None:
+                done[what] = max(done.get(what, 0.0), far)
+            bar.update(line, description=f"{Path(what).name}: {step}", completed=sum(done.values()))
 
         with listening(listen):
             yield

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .output import console, table
+from .output import console, of_scan, progress, table
 from .reduce import STORE, Store, prepare, shown
 
 if TYPE_CHECKING:
     from ..flows.calibrate_overfocus import OverfocusOutcome
     from ..lib.overfocus.plan import Plan
-    from ..lib.stem4d.metadata import ScanMetadata
 
 _RUN = "How it is run"
 _HOW = "How it is calibrated"
@@ -136,14 +134,16 @@ def calibrate_overfocus(
     - `ewaldflow calibrate-overfocus gold_master.h5 --scan-step 12.5 --camera-length 500`
     - `ewaldflow calibrate-overfocus scan/gold@v0001 --paper --verify-twin`
     """
-    stated = _stated(scan_shape, scan_step, camera_length, pixel_size, voltage, saturation)
+    stated = options.scan_stated(
+        scan_shape, scan_step, camera_length, pixel_size, voltage, saturation
+    )
     plan = _plan(
         config, underfocus, binning, drift, verify_twin,
         paper or spread or start_rotation is not None or start_overfocus is not None,
         start_rotation, start_overfocus, start_flip, spread,
     )  # fmt: skip
     prepare(store)
-    with scan_progress(len(scans)):
+    with progress(len(scans), of_scan):
         from ..flows.calibrate_overfocus import calibrate_overfocus as flow
 
         n_workers = min(workers, len(scans), os.cpu_count() or 1)
@@ -178,10 +178,10 @@ def check_overfocus(
     """
     from ..lib.overfocus.config import OverfocusConfig
 
-    stated = _stated(scan_shape, None, None, None, None, saturation)
+    stated = options.scan_stated(scan_shape, saturation=saturation)
     chosen = options.chosen(OverfocusConfig, config)
     prepare(store)
-    with scan_progress(1):
+    with progress(1, of_scan):
         from ..flows.check_overfocus import check_overfocus as flow
 
         ref = flow(calibration, scan, store, chosen, stated)
@@ -204,23 +204,6 @@ def check_overfocus(
         return 0
     console().print(f"\n{' '.join(manifest.notes)}", soft_wrap=True)
     return 1
-
-
-def _stated(
-    scan_shape: tuple[int, int] | None,
-    scan_step: float | None,
-    camera_length: float | None,
-    pixel_size: float | None,
-    voltage: float | None,
-    saturation: float | None,
-) -> ScanMetadata:
-    from ..lib.stem4d.metadata import ScanMetadata
-
-    return options.chosen(
-        ScanMetadata, None, scan_shape=scan_shape, camera_length_mm=camera_length,
-        scan_step_nm=None if scan_step is None else (scan_step, scan_step),
-        pixel_size_mm=pixel_size, voltage_kV=voltage, saturation=saturation,
-    )  # fmt: skip
 
 
 def _plan(
@@ -296,29 +279,3 @@ def _conclude(done: Sequence[OverfocusOutcome], store: Path) -> int:
 def _value(figures: dict[str, Any], name: str, form: str) -> str:
     value = figures.get(name)
     return "" if value is None else form.format(value)
-
-
-@contextmanager
-def scan_progress(n: int) -> Iterator[None]:
-    """A bar over all scans while tasks of this process tell how far they are."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from ..tasks.progress import listening
-
-    done: dict[str, float] = {}
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=console(stderr=True),
-        transient=True,
-    ) as bar:
-        line = bar.add_task("start Prefect", total=n)
-
-        def listen(scan: str, step: str, fraction: float) -> None:
-            done[scan] = max(done.get(scan, 0.0), fraction)
-            bar.update(line, description=f"{Path(scan).name}: {step}", completed=sum(done.values()))
-
-        with listening(listen):
-            yield

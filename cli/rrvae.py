@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import rrvae_simulate
-from .output import console, table
+from . import options, rrvae_simulate
+from .output import console, of_scan, progress, table
 from .overfocus import (
     CameraLength,
     PixelSize,
@@ -19,7 +19,6 @@ from .overfocus import (
     ScanShape,
     ScanStep,
     Voltage,
-    scan_progress,
 )
 from .reduce import STORE, Store, prepare, shown
 from .rrvae_options import (
@@ -42,7 +41,6 @@ from .rrvae_options import (
     Workers,
     option,
     plan_of,
-    stated_of,
     values_of,
 )
 
@@ -101,11 +99,13 @@ def train(
     - `ewaldflow rrvae train scan.mib --scan-shape 64 64 --overfocus overfocus/gold`
     - `ewaldflow rrvae train clean.zarr --pseudo-dose 1e6 --model coordinate --latents 2`
     """
-    stated = stated_of(scan_shape, scan_step, camera_length, pixel_size, voltage, saturation, gain)
+    stated = options.scan_stated(
+        scan_shape, scan_step, camera_length, pixel_size, voltage, saturation, gain
+    )
     plan = plan_of(config, model, latents, seeds, epochs, device, dose_curve, pseudo_dose, pca,
                  centre)  # fmt: skip
     prepare(store)
-    with scan_progress(len(scans)):
+    with progress(len(scans), of_scan):
         from ..flows.train_rrvae import train_rrvae as flow
 
         n_workers = min(workers, len(scans), os.cpu_count() or 1)
@@ -143,11 +143,13 @@ def apply(
     - `ewaldflow rrvae apply rrvae/graphene today.h5`
     - `ewaldflow rrvae apply shared/model.safetensors scan.mib --scan-shape 64 64 --gain 2.1`
     """
-    stated = stated_of(scan_shape, scan_step, camera_length, pixel_size, voltage, saturation, gain)
+    stated = options.scan_stated(
+        scan_shape, scan_step, camera_length, pixel_size, voltage, saturation, gain
+    )
     changed = {"pseudo_dose": pseudo_dose, "centre": centre}
     preparation = {name: value for name, value in changed.items() if value is not None}
     prepare(store)
-    with scan_progress(len(scans)):
+    with progress(len(scans), of_scan):
         from ..flows.apply_rrvae import apply_rrvae as flow
 
         n_workers = min(workers, len(scans), os.cpu_count() or 1)
@@ -201,14 +203,16 @@ def sweep(
     - `ewaldflow rrvae sweep scan/graphene --try model=harmonic,coordinate --try pca=noise,null`
     - `ewaldflow rrvae sweep scan/graphene --repeat 4 --seeds 5`
     """
-    stated = stated_of(scan_shape, scan_step, camera_length, pixel_size, voltage, saturation, gain)
+    stated = options.scan_stated(
+        scan_shape, scan_step, camera_length, pixel_size, voltage, saturation, gain
+    )
     plan = plan_of(config, model, latents, seeds, epochs, device, None, pseudo_dose, pca, centre)
     values = dict(values_of(one) for one in tried or ())
     prepare(store)
     from ..tasks.rrvae_sweep import grid
 
     count = len(grid(plan, values, repeat))
-    with scan_progress(count):
+    with progress(count, of_scan):
         from ..flows.sweep_rrvae import sweep_rrvae as flow
 
         n_workers = min(workers, count, os.cpu_count() or 1)

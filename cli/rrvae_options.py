@@ -13,7 +13,6 @@ from . import options
 
 if TYPE_CHECKING:
     from ..lib.rrvae.plan import Plan
-    from ..lib.stem4d.metadata import ScanMetadata
 
 RUN = "How it is run"
 HOW = "How it is learned"
@@ -80,25 +79,6 @@ Centre = Annotated[
     option(_PREPARED, "ROW COLUMN", "Centre of the patterns in px; else that of the disc."),
 ]
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="`rrvae` artefact, or .safetensors.")]
-
-
-def stated_of(
-    scan_shape: tuple[int, int] | None,
-    scan_step: float | None,
-    camera_length: float | None,
-    pixel_size: float | None,
-    voltage: float | None,
-    saturation: float | None,
-    gain: float | None,
-) -> ScanMetadata:
-    """What is stated about scans. UserError where a value cannot be."""
-    from ..lib.stem4d.metadata import ScanMetadata
-
-    return options.chosen(
-        ScanMetadata, None, scan_shape=scan_shape, camera_length_mm=camera_length,
-        scan_step_nm=None if scan_step is None else (scan_step, scan_step),
-        pixel_size_mm=pixel_size, voltage_kV=voltage, saturation=saturation, gain=gain,
-    )  # fmt: skip
 
 
 def plan_of(

@@ -19,11 +19,9 @@ from ..tasks.rrvae_apply import map_scan
 from ..tasks.workers import workers
 from .forms import described
 from .reduce import _THREADS, _each, _fault
+from .scans import kept_scan, name_of_run, names_of
 from .train_rrvae import (
     RrvaeOutcome,
-    kept_scan,
-    name_of_run,
-    names_of,
     outcome,
     tell_prefect,
 )

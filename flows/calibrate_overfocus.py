@@ -9,21 +9,20 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
 
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.overfocus.plan import Plan
 from ..lib.stem4d.metadata import ScanMetadata
-from ..tasks.convert import label, series_names
+from ..tasks.convert import label
 from ..tasks.journal import say
-from ..tasks.overfocus import calibrate_scan, is_reference, name_in, show_overfocus
+from ..tasks.overfocus import calibrate_scan, name_in, show_overfocus
 from ..tasks.pictures import looking_on, show_pictures
 from ..tasks.progress import tell
-from ..tasks.scan import keep_scan
 from ..tasks.workers import workers
 from .forms import described
 from .reduce import _THREADS, _each, _fault
+from .scans import kept_scan, name_of_run, names_of
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,9 @@ class OverfocusOutcome:
     reason: str = ""
 
 
-def _name_of_run() -> str:
-    given: dict[str, Any] = flow_run.parameters
-    return "calibrate-overfocus " + ", ".join(Path(one).name for one in given["sources"])
-
-
 @flow(
     name="calibrate-overfocus",
-    flow_run_name=_name_of_run,
+    flow_run_name=name_of_run("calibrate-overfocus"),
     persist_result=False,
     task_runner=_THREADS,
 )
@@ -80,13 +74,13 @@ def calibrate_overfocus(
     n_workers : scans to calibrate at once.
     """
     ArtefactStore(store).create()
-    files = [one for one in sources if not is_reference(one)]
-    names = series_names([Path(one.partition("::")[0]) for one in files])
-    given = {one: _bare(name) for one, name in zip(files, names, strict=True)}
     with workers(n_workers) as address:
         outcomes: tuple[OverfocusOutcome, ...] = _each(
             one_scan,
-            [(one, given.get(one, one), store, plan, stated, keep, address) for one in sources],
+            [
+                (one, name, store, plan, stated, keep, address)
+                for one, name in zip(sources, names_of(sources), strict=True)
+            ],
             address,
         )
     for one in outcomes:
@@ -107,11 +101,8 @@ def one_scan(
     """One scan, all the way; whatever goes wrong with it stays with it."""
     scan = ""
     try:
-        if is_reference(source):
-            scan = source
-        elif keep:
-            live = (plan or Plan()).config
-            scan = keep_scan(name, source, store, stated, workers, live)
+        live = (plan or Plan()).config
+        scan = kept_scan(source, name, store, stated, keep, workers, live)
         made = calibrate_scan(scan or source, store, plan, None if scan else stated, workers)
         manifest = ArtefactStore(store).get(made).manifest
         figures: dict[str, Any] = manifest.figures_of_merit
@@ -123,11 +114,6 @@ def one_scan(
         return OverfocusOutcome(source, scan, reason=_fault(source, error))
     finally:
         tell(name, "done", 1.0)
-
-
-def _bare(name: str) -> str:
-    """The name of a folder of arrays without its suffix, as files have it."""
-    return name.removesuffix(".zarr").removesuffix(".zspy")
 
 
 def _tell_prefect(one: OverfocusOutcome, name: str, store: Path) -> None:

@@ -21,7 +21,7 @@ from ..tasks.rrvae_sweep import Point, compare, grid
 from ..tasks.workers import workers
 from .forms import described
 from .reduce import _THREADS, _each, _fault
-from .train_rrvae import kept_scan, names_of
+from .scans import kept_scan, names_of
 
 
 @flow(

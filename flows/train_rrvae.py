@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
 
 from ..lib.artefacts import ArtefactStore
 from ..lib.errors import UserError
 from ..lib.rrvae.plan import Plan
 from ..lib.stem4d.metadata import ScanMetadata
-from ..tasks.convert import label, series_names
-from ..tasks.overfocus import is_reference, name_in
+from ..tasks.convert import label
+from ..tasks.overfocus import name_in
 from ..tasks.pictures import looking_on, show_pictures
 from ..tasks.progress import tell
 from ..tasks.rrvae import show_maps, train_model
-from ..tasks.scan import keep_scan
 from ..tasks.workers import workers
 from .forms import described
 from .reduce import _THREADS, _each, _fault
+from .scans import kept_scan, name_of_run, names_of
 
 _NOTES = 3  # shown in a table
 
@@ -48,16 +47,6 @@ class RrvaeOutcome:
     verdict: str = ""
     figures: dict[str, Any] | None = None
     reason: str = ""
-
-
-def name_of_run(flow_name: str) -> Callable[[], str]:
-    """What a run is called: the flow and the names of its sources, not their paths."""
-
-    def name() -> str:
-        given: dict[str, Any] = flow_run.parameters
-        return f"{flow_name} " + ", ".join(Path(one).name for one in given["sources"])
-
-    return name
 
 
 @flow(
@@ -132,31 +121,6 @@ def one_scan(
         return RrvaeOutcome(source, scan, reason=_fault(source, error))
     finally:
         tell(name, "done", 1.0)
-
-
-def names_of(sources: Sequence[str]) -> list[str]:
-    """A name for each source: a reference itself, or as much of a path as tells it apart."""
-    files = [one for one in sources if not is_reference(one)]
-    names = series_names([Path(one.partition("::")[0]) for one in files])
-    given = {
-        one: name.removesuffix(".zarr").removesuffix(".zspy")
-        for one, name in zip(files, names, strict=True)
-    }
-    return [given.get(one, one) for one in sources]
-
-
-def kept_scan(
-    source: str,
-    name: str,
-    store: Path,
-    stated: ScanMetadata | None,
-    keep: bool,
-    workers: str | None,
-) -> str:
-    """Reference of the scan's artefact; "" if it is a file that is not to be kept."""
-    if is_reference(source):
-        return source
-    return keep_scan(name, source, store, stated, workers) if keep else ""
 
 
 def outcome(source: str, scan: str, made: str, store: Path) -> RrvaeOutcome:

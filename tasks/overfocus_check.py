@@ -67,7 +67,7 @@ def check_artefact(
 ) -> str:
     """What `check_scan` does, without Prefect."""
     kept = ArtefactStore(store)
-    old, given, manifests = _old(kept, calibration)
+    old, given, manifests = load_calibration(kept, calibration)
     found_scan = open_scan(kept, source, stated)
     chosen = (config or OverfocusConfig()).model_copy(update={"overfocused": old.overfocused})
     recipe = Recipe(
@@ -115,7 +115,7 @@ def check_artefact(
     return made.ref
 
 
-def _old(
+def load_calibration(
     store: ArtefactStore, calibration: str
 ) -> tuple[ScanCalibration, Input, tuple[Manifest, ...]]:
     """An old calibration: of this store, or from a file."""

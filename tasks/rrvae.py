@@ -16,7 +16,7 @@ from ..lib.rrvae.plan import Plan
 from ..lib.stem4d.metadata import ScanMetadata
 from .live import LivePage, prefect_progress
 from .overfocus import PAGE, OpenScan, name_in, open_scan
-from .overfocus_check import _old as load_overfocus
+from .overfocus_check import load_calibration as load_overfocus
 from .pictures import Picture, looking_on, show_pictures
 from .progress import tell
 from .rings import load_calibration as load_rings

@@ -326,10 +326,6 @@ def residual_section(maps: Maps, defects: Sequence[Defect]) -> Safe:
     return Safe(drawn + table)
 
 
-def _power(exponent: float) -> Safe:
-    return Safe(f"10<sup>{exponent:.1f}</sup>".replace("-", "−"))
-
-
 def _training(result: RrvaeResult) -> Safe:
     if not len(result.curves.epoch):
         return html.paragraph("No curves were kept.")

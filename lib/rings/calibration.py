@@ -62,7 +62,6 @@ class RingCalibration:
     rings : how each ring agrees.
     verdict : "calibrated" or "not calibrated".
     reasons : why not, or what to know, one sentence each.
-    background_level : median background of the first image in counts, for later comparison.
     camera_length_mm : camera length that the microscope displayed; None where it is not known.
     height_um : sample height that `distance_mm` is for, where heights were given.
     height_per_um : relative change of the distance with sample height; 0 if not fitted.
@@ -85,7 +84,6 @@ class RingCalibration:
     rings: tuple[Ring, ...] = ()
     verdict: str = CALIBRATED
     reasons: tuple[str, ...] = ()
-    background_level: float = 0.0
     camera_length_mm: float | None = None
     height_um: float | None = None
     height_per_um: float = 0.0

@@ -101,7 +101,6 @@ def outcome(
         parameters=names,
         covariance=covariance,
         rings=_rings(i, fit, calibrant),
-        background_level=float(np.median(view.counts[view.good])),
         camera_length_mm=view.image.camera_length_mm or config.camera_length_mm,
         height_um=config.heights_um[0] if config.heights_um else None,
         height_per_um=fit.height_per_um,
