@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from string import Template
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+
+from .scripts import FIGURES, TABLES
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as InteractiveFigure
 
 # Okabe & Ito's colours, told apart by people with any form of colour blindness.
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 VERMILION, PURPLE, SKY = "#D55E00", "#CC79A7", "#56B4E9"
 LATTICE_COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
 
-# The policy forbids every request, so that a report read years later shows what it showed first.
+# Traces of plotly's that compile code as they run, which the policy of the page forbids.
+_COMPILING = {"scattergl", "scatterpolargl", "splom", "parcoords"}
+
+# The policy forbids every request, so that a report read years later shows what it showed first,
+# and every script but those that the page names by hash.
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+ content="default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'$scripts">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
@@ -56,6 +70,17 @@ td.n, th.n { text-align: right; }
 tr.chosen td { background: #fdf3df; font-weight: 600; }
 tr.failed td { background: #fcefe8; }
 .scroll { overflow-x: auto; }
+button.csv { float: right; margin: 12px 0 0 12px; padding: 0 8px; font: 12px/20px inherit;
+  font-family: inherit; color: var(--accent); background: #fff; border: 1px solid var(--line);
+  border-radius: 3px; cursor: pointer; }
+:focus-visible { outline: 3px solid #D55E00; outline-offset: 2px; }
+.skip { position: absolute; left: -999em; background: #fff; padding: 6px 12px; }
+.skip:focus { left: 8px; top: 8px; }
+pre { white-space: pre-wrap; }
+.live { width: 100%; }
+.interactive .still { display: none; }
+.interactive.failed .still { display: block; }
+.interactive.failed .live { display: none; }
 figure { margin: 14px 0 22px; }
 figure img { max-width: 100%; height: auto; display: block; }
 figcaption { color: var(--soft); font-size: 14px; margin-top: 6px; max-width: 92ch; }
@@ -67,13 +92,17 @@ code { font: 13px/1.5 "Source Code Pro", Menlo, Consolas, "Liberation Mono", mon
 .warn { border-left: 4px solid #D55E00; background: #fcefe8; padding: 8px 14px; max-width: 92ch; }
 footer { color: var(--soft); font-size: 13px; margin: 46px auto 40px; padding-top: 10px;
   border-top: 1px solid var(--line); }
-@media print { header { color: #000; background: #fff; } header p { color: #000; }
-  figure, table { break-inside: avoid; } nav { display: none; } }
+@media print { header { color: #000; background: #fff; } header p, header .over { color: #000; }
+  figure, tr { break-inside: avoid; } thead { display: table-header-group; }
+  h2, h3, caption { break-after: avoid; } nav, .skip, button.csv, .keys { display: none; }
+  .scroll { overflow: visible; }
+  .interactive.pictured .still { display: block; } .interactive.pictured .live { display: none; } }
 </style>
 </head>
 <body>
+<a class="skip" href="#main">Skip to the content</a>
 <header><div><p class="over">$over</p><h1>$title</h1><p>$lead</p></div></header>
-<main>
+<main id="main">
 $body
 <footer>$footer</footer>
 </main>
@@ -92,14 +121,52 @@ def escape(text: object) -> Safe:
 
 
 def page(title: str, over: str, lead: str, body: Iterable[str], footer: str) -> str:
-    """A whole page; `body` is HTML, the other texts are not."""
+    """A whole page; `body` is HTML, the other texts are not.
+
+    What its parts need comes with it: plotly (4.8 MB) where there is an interactive figure.
+    """
+    content = "\n".join(body)
+    if '<figure class="interactive' in content:
+        from plotly.offline import get_plotlyjs
+
+        content += script(get_plotlyjs()) + script(FIGURES)
+    if "<table" in content:
+        content += script(TABLES)
+    # Escaped data cannot hold a tag, so that these are the scripts that `script` let in.
+    ours = dict.fromkeys(re.findall("<script>(.*?)</script>", content, re.DOTALL))
+    hashes = (base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in ours)
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
     return _PAGE.substitute(
         title=escape(title),
         over=escape(over),
         lead=escape(lead),
-        body="\n".join(body),
+        body=content,
         footer=escape(footer),
+        scripts=f"; script-src {allowed}" if allowed else "",
     )
+
+
+def script(code: str) -> Safe:
+    """JavaScript that the page runs where it stands; its data come from `data`.
+
+    The page names it by its hash, so that nothing else can run. No `onclick="..."` in HTML
+    either: use addEventListener.
+    """
+    if re.search("</?script|<!--", code, re.IGNORECASE):
+        raise ValueError("a script inside a page cannot speak of script tags or comments")
+    return Safe(f"<script>{code}</script>")
+
+
+def data(anchor: str, value: object) -> Safe:
+    """Plain data for a script: `JSON.parse(document.getElementById(anchor).textContent)`."""
+    return Safe(
+        f'<script type="application/json" id="{escape(anchor)}">{_json(json.dumps(value))}</script>'
+    )
+
+
+def _json(text: str) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    return text.replace("<", "\\u003c")
 
 
 def section(anchor: str, heading: str, *parts: str) -> Safe:
@@ -112,7 +179,7 @@ def section(anchor: str, heading: str, *parts: str) -> Safe:
 def contents(headings: Mapping[str, str]) -> Safe:
     """Links to sections: heading by anchor."""
     links = "".join(f'<a href="#{escape(a)}">{escape(h)}</a>' for a, h in headings.items())
-    return Safe(f"<nav>{links}</nav>")
+    return Safe(f'<nav aria-label="Contents">{links}</nav>')
 
 
 def facts(values: Mapping[str, object]) -> Safe:
@@ -138,6 +205,20 @@ def details(summary: str, *parts: str) -> Safe:
     return Safe(f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>")
 
 
+@dataclass(frozen=True)
+class Exact:
+    """A cell of a table that shows less than its CSV has.
+
+    Attributes
+    ----------
+    shown : text or `Safe` HTML.
+    value : for the CSV, at full precision.
+    """
+
+    shown: object
+    value: object
+
+
 def table(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],
@@ -145,13 +226,31 @@ def table(
     numeric: Sequence[int] = (),
     row_classes: Sequence[str] = (),
     caption: str = "",
+    name: str = "",
 ) -> Safe:
-    """A table; `numeric` columns are set to the right, `row_classes` style the rows."""
+    """A table that the page's script lets save as CSV.
+
+    Parameters
+    ----------
+    columns : headings.
+    rows : of texts, numbers, `Safe` HTML, or `Exact` where the CSV is to have more digits.
+    numeric : columns that are set to the right.
+    row_classes : styles of the rows.
+    caption : above it.
+    name : in the name of the CSV file, after the page's title; else the section's anchor.
+    """
+
+    def cell(content: object, tag: str, more: str) -> str:
+        if isinstance(content, Exact):
+            value = "" if content.value is None else str(content.value)
+            more += f' data-value="{escape(value)}"'
+            content = content.shown
+        return f"<{tag}{more}>{escape(content)}</{tag}>"
 
     def line(cells: Sequence[object], tag: str, kind: str = "") -> str:
+        scope = " scope=col" if tag == "th" else ""
         inner = "".join(
-            f"<{tag}{' class=n' if i in numeric else ''}>{escape(c)}</{tag}>"
-            for i, c in enumerate(cells)
+            cell(c, tag, scope + (" class=n" if i in numeric else "")) for i, c in enumerate(cells)
         )
         return f"<tr{f' class={kind}' if kind else ''}>{inner}</tr>"
 
@@ -161,20 +260,66 @@ def table(
     )
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
     head = f"<thead>{line(columns, 'th')}</thead>"
-    return Safe(f'<div class="scroll"><table>{above}{head}<tbody>{body}</tbody></table></div>')
+    named = f' data-name="{escape(name)}"' if name else ""
+    return Safe(
+        f'<div class="scroll"><table{named}>{above}{head}<tbody>{body}</tbody></table></div>'
+    )
 
 
 def figure(drawing: Figure, alt: str, caption: str, *, raster: bool = False) -> Safe:
     """A drawing inside the page: SVG, or PNG where it is mostly an image."""
+    return Safe(
+        f"<figure>{_image(drawing, alt, raster)}<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _image(drawing: Figure, alt: str, raster: bool = False) -> Safe:
     buffer = io.BytesIO()
     if raster:
         drawing.savefig(buffer, format="png", dpi=130)
     else:
         drawing.savefig(buffer, format="svg", dpi=150, metadata={"Date": None})
     kind = "png" if raster else "svg+xml"
-    data = base64.b64encode(buffer.getvalue()).decode()
+    encoded = base64.b64encode(buffer.getvalue()).decode()
     width = round(drawing.get_figwidth() * 100)
     return Safe(
-        f'<figure><img width="{width}" alt="{escape(alt)}" src="data:image/{kind};base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<img width="{width}" alt="{escape(alt)}" src="data:image/{kind};base64,{encoded}">'
+    )
+
+
+def interactive(
+    drawing: InteractiveFigure,
+    alt: str,
+    caption: str,
+    *,
+    height_px: int = 560,
+    still: Figure | None = None,
+) -> Safe:
+    """A plotly figure that is turned, moved and read off with mouse or keys.
+
+    Parameters
+    ----------
+    drawing : `plotly.graph_objects.Figure`; float32 arrays keep the page small. Its colours are
+        ours where it has none. No trace of plotly's that compiles code (scattergl, splom,
+        parcoords); scatter, heatmap, scatter3d, mesh3d, surface and their like are good.
+    alt, caption : what it shows, for those who do not see it; what is below it.
+    height_px : it is as wide as the page.
+    still : the same as a picture: for print, and where there is no WebGL or no script.
+    """
+    spec = drawing.to_plotly_json()
+    if bad := _COMPILING & {trace["type"] for trace in spec["data"]}:
+        raise ValueError(f"{bad.pop()} compiles code, which the page forbids")
+    spec["layout"].setdefault("colorway", list(LATTICE_COLOURS))
+    spec["layout"].setdefault("margin", {"l": 60, "r": 20, "t": 40, "b": 50})
+    from plotly.io.json import to_json_plotly
+
+    picture = _image(still, alt) if still else Safe(f"<p>{escape(alt)}</p>")
+    return Safe(
+        f'<figure class="interactive{" pictured" if still else ""}">'
+        f'<div class="live" role="application" tabindex="0" aria-label="{escape(alt)}"'
+        f' style="height:{height_px}px"></div>'
+        f'<script type="application/json">{_json(to_json_plotly(spec))}</script>'
+        f'<div class="still">{picture}</div><noscript>{picture}</noscript>'
+        f'<figcaption>{escape(caption)} <span class="keys">Keys: arrows turn or move, + and - '
+        "scale, 0 puts it back.</span></figcaption></figure>"
     )
