@@ -24,7 +24,7 @@ from .integrate_lattice import (
     plan_lattice,
 )
 from .model import Model
-from .result import Flag, FrameTable, Lattice, Reduction
+from .result import Flag, FrameTable, Lattice, Reduction, StrongSpots
 from .spot_finding import Spots
 from .survey import survey
 
@@ -95,12 +95,13 @@ def reduce_series(
         model = starting_model(series, found.track)
         spots = select_spots(found.spots, model, config)
         chosen = find_lattices(model, spots, config, notes, report)
-    explained = np.zeros(len(spots), bool)
+    indexed = np.zeros(len(spots), np.int64)
     if not chosen:
         return Reduction(
-            series.name, (), _frame_table(series, model, found, spots, explained, None),
+            series.name, (), _frame_table(series, model, found, spots, indexed > 0, None),
             seen.gain, {"lattices": 0.0, "spots": float(len(spots))}, clock.seconds, tuple(notes),
             f"no lattice: {len(spots)} spots do not lie on one beyond what chance would do",
+            _strong(spots, indexed),
         )  # fmt: skip
     with clock.step("integrate"):
         plans = [plan_lattice(c, s, series, found.blank, config) for c, s in chosen]
@@ -109,19 +110,24 @@ def reduce_series(
     with clock.step("statistics"):
         lattices = tuple(lattice_result(d) for d in done)
         for number, (d, lattice) in enumerate(zip(done, lattices, strict=True), 1):
-            explained |= indexed_by(d.model, d.chosen.bravais, spots)
+            mine = indexed_by(d.model, d.chosen.bravais, spots)
+            indexed[mine & (indexed == 0)] = number
             notes.extend(f"lattice {number}: {note}" for note in d.notes)
             notes.append(
                 f"lattice {number}: {lattice.n_indexed} of {lattice.n_spots} spots indexed, "
                 f"r.m.s. {lattice.rms_px:.2f} px and {lattice.rms_deg:.3f} degrees"
             )
-        figures = _figures(lattices, done, explained, config)
-        frames = _frame_table(series, done[0].model, found, spots, explained, done[0])
+        figures = _figures(lattices, done, indexed > 0, config)
+        frames = _frame_table(series, done[0].model, found, spots, indexed > 0, done[0])
     report("done", 1.0)
     return Reduction(
         series.name, lattices, frames, seen.gain, figures, clock.seconds, tuple(notes),
-        _verdict(lattices, figures),
+        _verdict(lattices, figures), _strong(spots, indexed),
     )  # fmt: skip
+
+
+def _strong(spots: Spots, lattice: NDArray[np.int64]) -> StrongSpots:
+    return StrongSpots(spots.row, spots.column, spots.frame, spots.intensity / spots.sigma, lattice)
 
 
 def _figures(

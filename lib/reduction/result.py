@@ -90,6 +90,28 @@ class Reflections:
 
 
 @dataclass(frozen=True)
+class StrongSpots:
+    """The strong spots that lattices were searched in, one row each.
+
+    Attributes
+    ----------
+    row, column : centroid, px.
+    frame : centroid in frame positions, as in `Reflections`.
+    significance : intensity over its counting error.
+    lattice : number of the first lattice that indexes it, from 1; 0 where none does.
+    """
+
+    row: Floats
+    column: Floats
+    frame: Floats
+    significance: Floats
+    lattice: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True)
 class FrameTable:
     """One row per frame of the series.
 
@@ -203,6 +225,7 @@ class Reduction:
     seconds : wall time per step.
     notes : every choice made and every oddity met, one sentence each.
     verdict : one line: what was found.
+    spots : what lattices were searched in; None where the engine does not tell.
     """
 
     series: str
@@ -213,3 +236,4 @@ class Reduction:
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     verdict: str = ""
+    spots: StrongSpots | None = None

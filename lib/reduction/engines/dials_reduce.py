@@ -99,7 +99,7 @@ def reduce_with_dials(
         found = read_dials(scratch, series, blank)
         reduction = reduction_from(
             series, (found.lattice,), found.frames, gain=seen.gain, seconds=run.seconds,
-            notes=[*notes, *found.notes], seed=config.seed,
+            notes=[*notes, *found.notes], seed=config.seed, spots=found.spots,
         )  # fmt: skip
     except _StepFailed as failed:
         reduction = reduction_from(

@@ -22,7 +22,7 @@ from scipy.special import ndtr
 from ...crystal.cell import Cell, cell_from_reciprocal_basis
 from ...geometry import Geometry, centre_from_corner, to_dials_frame
 from ...series import RotationSeries
-from ..result import Flag, FrameTable, Lattice
+from ..result import Flag, FrameTable, Lattice, StrongSpots
 from .outcome import frame_position, frame_table, lattice_from, lorentz_factors, reflection_rows
 
 Floats = NDArray[np.float64]
@@ -72,10 +72,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class DialsResult:
-    """The lattice, the frames, and what is odd about them."""
+    """The lattice, the frames and spots, and what is odd about them."""
 
     lattice: Lattice
     frames: FrameTable
+    spots: StrongSpots
     notes: tuple[str, ...]
 
 
@@ -220,14 +221,21 @@ def read_dials(
         cell_esd=(a, b, c, alpha, beta, gamma),
         mosaicity_deg=float(t["profile_esd_deg"][0]),
     )
+    spots = StrongSpots(
+        t["spot_px"][:, 1] - 0.5,
+        t["spot_px"][:, 0] - 0.5,
+        frame_position(series, t["spot_px"][:, 2] + 0.5),
+        t["spot_intensity"] / np.sqrt(np.maximum(t["spot_variance"], 1e-12)),
+        t["spot_indexed"].astype(np.int64),
+    )
     frames = frame_table(
         series,
-        spot_frame=frame_position(series, t["spot_z_px"] + 0.5),
+        spot_frame=spots.frame,
         indexed=t["spot_indexed"],
         centre_px=geometry.beam_centre_px,
         blank=blank,
     )
-    return DialsResult(lattice, frames, tuple(notes))
+    return DialsResult(lattice, frames, spots, tuple(notes))
 
 
 def _missing_part(

@@ -37,7 +37,9 @@ arrays = {
     "profile_esd_deg": np.array([experiments[0].profile.sigma_m()])
     if experiments[0].profile is not None
     else np.array([np.nan]),
-    "spot_z_px": column(strong, "xyzobs.px.value")[:, 2],
+    "spot_px": column(strong, "xyzobs.px.value"),
+    "spot_intensity": column(strong, "intensity.sum.value"),
+    "spot_variance": column(strong, "intensity.sum.variance"),
     "spot_indexed": flagged(strong, "indexed"),
     "residual_px": (column(strong, "xyzobs.px.value") - column(strong, "xyzcal.px"))[used, :2],
     "residual_rad": (column(strong, "xyzobs.mm.value") - column(strong, "xyzcal.mm"))[used, 2],

@@ -13,7 +13,7 @@ from ...crystal.lattice_symmetry import candidate_operators, lattice_candidates
 from ...geometry import Geometry, rotated
 from ...series import RotationSeries
 from ..laue_symmetry import laue_verdict
-from ..result import Flag, FrameTable, Lattice, Reduction, Reflections
+from ..result import Flag, FrameTable, Lattice, Reduction, Reflections, StrongSpots
 from ..statistics import cc_half, chi_square_of_equivalents, equivalents, r_merge
 
 Floats = NDArray[np.float64]
@@ -190,6 +190,7 @@ def reduction_from(
     notes: Sequence[str],
     seed: int = 0,
     why: str = "",
+    spots: StrongSpots | None = None,
 ) -> Reduction:
     """The result of a program, with figures of merit of its first lattice.
 
@@ -224,7 +225,7 @@ def reduction_from(
         notes = [*notes, f"intensities obey Laue class {laue.laue_class}"]
     return Reduction(
         series.name, tuple(lattices), frames, gain, figures, dict(seconds), tuple(notes),
-        _verdict(first, figures),
+        _verdict(first, figures), spots,
     )  # fmt: skip
 
 

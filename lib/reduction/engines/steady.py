@@ -82,12 +82,21 @@ def put_back(reduction: Reduction, shift_px: NDArray[np.int64]) -> Reduction:
         beam_column=reduction.frames.beam_column + shift_px[:, 1],
     )
     lattices = tuple(_put_back(one, shift_px) for one in reduction.lattices)
-    return replace(reduction, frames=frames, lattices=lattices)
+    spots = reduction.spots
+    if spots is not None:
+        rows, columns = _at(spots.frame, shift_px)
+        spots = replace(spots, row=spots.row + rows, column=spots.column + columns)
+    return replace(reduction, frames=frames, lattices=lattices, spots=spots)
+
+
+def _at(frame: NDArray[np.float64], shift_px: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(2, m) shifts at frame positions."""
+    return shift_px[np.clip(np.rint(frame).astype(int), 0, len(shift_px) - 1)].T
 
 
 def _put_back(lattice: Lattice, shift_px: NDArray[np.int64]) -> Lattice:
     r = lattice.reflections
-    rows, columns = shift_px[np.clip(np.rint(r.frame).astype(int), 0, len(shift_px) - 1)].T
+    rows, columns = _at(r.frame, shift_px)
     return replace(
         lattice,
         reflections=replace(

@@ -101,7 +101,7 @@ def _read(
     found = read_xds(run.folder, series, blank)
     return reduction_from(
         series, (found.lattice,), found.frames, gain=found.gain, seconds=run.seconds,
-        notes=[*notes, *found.notes], seed=config.seed,
+        notes=[*notes, *found.notes], seed=config.seed, spots=found.spots,
     )  # fmt: skip
 
 

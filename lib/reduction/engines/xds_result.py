@@ -16,7 +16,7 @@ from ...xds.correct import Correct, read_correct
 from ...xds.hkl import read_hkl
 from ...xds.integrate import ImageTable, read_integrate
 from ...xds.spot_xds import read_spot_xds
-from ..result import Flag, FrameTable, Lattice
+from ..result import Flag, FrameTable, Lattice, StrongSpots
 from .outcome import (
     NO_ESD,
     frame_position,
@@ -35,10 +35,11 @@ _AGAIN = "run XDS again"
 
 @dataclass(frozen=True)
 class XdsResult:
-    """The lattice, the frames, the gain that XDS found, and what is odd about them."""
+    """The lattice, the frames and spots, the gain that XDS found, and what is odd about them."""
 
     lattice: Lattice
     frames: FrameTable
+    spots: StrongSpots
     gain: float
     notes: tuple[str, ...]
 
@@ -113,15 +114,22 @@ def read_xds(
         cell_esd=(refined.cell_esd if refined else None) or NO_ESD,
         mosaicity_deg=file.header.mosaicity_esd_deg,
     )
+    strong = StrongSpots(
+        spots.row,
+        spots.column,
+        frame_position(series, spots.frame_number),
+        np.sqrt(np.maximum(spots.intensity, 0) / gain),  # as counting has it
+        spots.indexed.astype(np.int64),
+    )
     frames = frame_table(
         series,
-        spot_frame=frame_position(series, spots.frame_number),
+        spot_frame=strong.frame,
         indexed=spots.indexed,
         centre_px=geometry.beam_centre_px,
         scale=_scales(integrate.images, series),
         blank=blank,
     )
-    return XdsResult(lattice, frames, gain, _notes(correct, lattice, series))
+    return XdsResult(lattice, frames, strong, gain, _notes(correct, lattice, series))
 
 
 def _peak_percent(path: Path, items: tuple[str, ...]) -> Floats:

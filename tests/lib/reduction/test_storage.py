@@ -14,6 +14,7 @@ from ewaldflow.lib.reduction.result import (
     LatticeCandidate,
     Reduction,
     Reflections,
+    StrongSpots,
 )
 from ewaldflow.lib.reduction.storage import read_reduction, write_reduction
 
@@ -80,6 +81,7 @@ def reduction(n_lattices, n, seed):
         seconds={"indexing": 0.1},
         notes=("Frame 3 is blank.", "nan"),
         verdict="cI, 92 % indexed",
+        spots=table(StrongSpots, 7, rng) if seed else None,
     )
 
 
