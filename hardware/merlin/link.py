@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...lib.formats.mib import MibHeader, read_mib
 from ..errors import CameraFailed, ConnectionLost
 from ..frames import Wire
 from ..protocols import Clock
-from .mib import MibHeader, read_mib
 from .options import Options
 
 BACK_OFF_S = 0.2

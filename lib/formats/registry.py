@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import cbf, dm, emd, mrc, smv, tiff
+from . import cbf, dm, emd, mib, mrc, smv, tiff
 from .source import Reader
 from .write import Writer
 
@@ -15,6 +15,7 @@ READERS: tuple[Reader, ...] = (
     cbf.READER,
     dm.READER,
     emd.READER,
+    mib.READER,
 )
 WRITERS: tuple[Writer, ...] = (smv.WRITER, tiff.WRITER, mrc.WRITER)
 
