@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from ..errors import UserError
+from .in_threads import in_threads
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # A shard is written by one writer in one piece, so it bounds the memory that writing takes.
 SHARD_BYTES = 64 * 2**20
 SHARD_FRAMES = 64
+_LEVEL = 5  # of compression; 1 to 9 differ by 2 % in size and less in time
 _OTHER = "give an artefact of that kind"
 
 
@@ -49,12 +51,41 @@ def create_frames(
 
 
 def write_frames(group: zarr.Group, name: str, frames: da.Array) -> zarr.Array[Any]:
-    """Stream a lazy stack into `create_frames`, one shard in memory at a time."""
+    """Stream a lazy stack into `create_frames`, a shard in memory for each thread."""
     array = create_frames(group, name, frames.shape, frames.dtype)
     step = frames_per_shard(array)
-    for start in range(0, frames.shape[0], step):
-        array[start : start + step] = np.asarray(frames[start : start + step])
+
+    def write(start: int) -> None:
+        _write_shard(array, start // step, np.asarray(frames[start : start + step]))
+
+    in_threads(write, range(0, frames.shape[0], step))
     return array
+
+
+def _write_shard(array: zarr.Array[Any], number: int, frames: NDArray[Any]) -> None:
+    """Write a shard of `create_frames` without zarr, whose bookkeeping takes as long as blosc.
+
+    Source: Zarr v3 specification, sharding codec 1.0: chunks end to end, then for each its offset
+    and size (all ones if there is none), little-endian, and the CRC-32C of these.
+    """
+    import google_crc32c
+    from numcodecs import blosc  # type: ignore[import-untyped]
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    values = np.ascontiguousarray(frames, array.dtype)
+    index = np.full((frames_per_shard(array), 2), np.iinfo(np.uint64).max, "<u8")
+    parts, end = [], 0
+    for n, frame in enumerate(values):
+        chunk = blosc.compress(frame, b"lz4", _LEVEL, blosc.BITSHUFFLE)
+        parts += [chunk, google_crc32c.value(chunk).to_bytes(4, "little")]
+        index[n] = end, len(chunk) + 4
+        end += len(chunk) + 4
+    table = index.tobytes()
+    content = b"".join([*parts, table, google_crc32c.value(table).to_bytes(4, "little")])
+    at = (number, *(0 for _ in frames.shape[1:]))
+    path = f"{array.store_path.path}/{array.metadata.encode_chunk_key(at)}".lstrip("/")
+    sync(array.store.set(path, default_buffer_prototype().buffer.from_bytes(content)))
 
 
 def read_frames(group: zarr.Group, name: str) -> da.Array:
@@ -129,7 +160,7 @@ def _create(
         dtype=dtype.newbyteorder("<"),
         chunks=chunks,
         shards=shards,
-        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()],
+        compressors=[BloscCodec(cname="lz4", clevel=_LEVEL, shuffle="bitshuffle"), Crc32cCodec()],
         config={"write_empty_chunks": True},  # so that a chunk not there is a chunk lost
     )
 

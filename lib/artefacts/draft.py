@@ -17,7 +17,7 @@ from .code_version import environment
 from .durable import (
     explained,
     fsync,
-    fsync_tree,
+    fsync_folders,
     locked,
     make_folder,
     remove_staged,
@@ -25,6 +25,7 @@ from .durable import (
     take_lock,
     tree_sizes,
 )
+from .in_threads import in_threads
 from .manifest import MANIFEST, FileRecord, Manifest, Recipe, tree_digest, write_manifest
 
 if TYPE_CHECKING:
@@ -128,14 +129,22 @@ class Draft:
 
             check_complete(self._arrays)
         store, tree = self._store, self._tree
+
+        def finish(name: str) -> str:
+            # each read while others wait for the disk
+            digest = sha256_file(tree / name)
+            (tree / name).chmod(0o444)
+            fsync(tree / name)
+            return digest
+
         with explained(store.root):
+            sizes = tree_sizes(tree)
+            digests = in_threads(finish, sizes)
             files = {
-                name: FileRecord(sha256=sha256_file(tree / name), size=size)
-                for name, size in tree_sizes(tree).items()
+                name: FileRecord(sha256=digest, size=size)
+                for (name, size), digest in zip(sizes.items(), digests, strict=True)
             }
-            for name in files:
-                (tree / name).chmod(0o444)
-            fsync_tree(tree)
+            fsync_folders(tree)
             with locked(store.lock):
                 self._published = store.find(self.recipe) or self._appear(files)
         return self._published

@@ -50,11 +50,9 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
-def fsync_tree(folder: Path) -> None:
-    """Have the disk hold everything below `folder`: files first, then folders inside out."""
-    for parent, _, files in os.walk(folder, topdown=False):
-        for name in files:
-            fsync(Path(parent, name))
+def fsync_folders(folder: Path) -> None:
+    """Have the disk hold the entries of a folder and of those in it, inside out."""
+    for parent, _, _ in os.walk(folder, topdown=False):
         fsync(Path(parent))
 
 

@@ -60,6 +60,11 @@ def find_frames(path: Path) -> Found:
         reader = reader_of_suffix(path)
         if reader is None:
             raise UserError(path, f"suffix '{path.suffix}'", _suffixes(), "give frames or a stack")
+        if reader.is_part(path):
+            raise UserError(
+                path, "a file that continues another", "the file that the frames begin with",
+                "give the _000 of a .tvips, the _master of an .h5",
+            )  # fmt: skip
         return Found(path.parent, reader, (FrameFile(path, 1),))
     if not path.is_dir():
         raise UserError(path, "no such file or folder", "frames", "check the path")
@@ -85,7 +90,9 @@ def find_frames(path: Path) -> Found:
 def series_name(found: Found) -> str:
     """What people call a series: its file or the first folder with a name of its own."""
     if len(found.files) == 1:
-        return found.files[0].path.stem
+        path = found.files[0].path
+        stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+        return re.sub(r"(_master|_000)$", "", stem) or stem
     folders = [found.folder, *found.folder.parents]
     named = (folder.name for folder in folders if folder.name.lower() not in _NOT_A_NAME)
     return next(named, "") or found.folder.name
@@ -146,7 +153,7 @@ def _frames_in(folder: Path) -> Found | None:
         listing = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise UserError(folder, str(error.strerror), "a readable folder", "check it") from None
-    known = [path for path in listing if path.is_file() and reader_of_suffix(path)]
+    known = [path for path in listing if path.is_file() and _begins(path)]
     groups: dict[tuple[str, ...], list[Path]] = defaultdict(list)
     for path in known:
         parts = tuple(re.split(r"\d+", path.stem))
@@ -161,7 +168,8 @@ def _frames_in(folder: Path) -> Found | None:
         return None
     series.sort(key=len, reverse=True)
     chosen = series[0]
-    others = [path for path in known if path not in {file.path for file in chosen}]
+    taken = {file.path for file in chosen}
+    others = [path for path in known if path not in taken]
     if len(series) > 1 and len(series[1]) > max(1, _ALIEN_FRACTION * len(chosen)):
         raise UserError(
             folder,
@@ -178,6 +186,11 @@ def _frames_in(folder: Path) -> Found | None:
             f"{len(others)} file(s) not named like {chosen[0].path.name} were passed over: {names}"
         )
     return Found(folder, reader, tuple(chosen), tuple(notes))
+
+
+def _begins(path: Path) -> bool:
+    reader = reader_of_suffix(path)
+    return reader is not None and not reader.is_part(path)
 
 
 def _one_number(paths: list[Path]) -> list[list[FrameFile]]:

@@ -1,0 +1,203 @@
+"""Conversion to zarr artefacts against the plain copy of the same bytes on the same disk.
+
+Series of TIFF and SMV frames and a Merlin scan, of simulated electron counts, are converted by what
+`ewaldflow reduce` and `ewaldflow convert` run: read, digested, checked, compressed, digested again
+and held by the disk. The plain copy of the same files (``sendfile``, then ``fsync`` of each) runs
+before each conversion, both from files that the page cache holds; medians of several turns.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from _table import Table, options, say, work_folder
+
+from ewaldflow.lib.artefacts.durable import fsync
+from ewaldflow.lib.instrument import SeriesOverrides
+from ewaldflow.lib.stem4d.metadata import ScanMetadata
+from ewaldflow.tasks.convert import convert_series
+from ewaldflow.tasks.scan import scan_artefact
+
+FRAME = (516, 516)
+PATTERN = (256, 256)
+SIDE = 64  # a scan is SIDE x 2 SIDE points for each GB
+TURNS = 5
+BAR = 2.0
+POOL = 64  # different frames; the others repeat them
+GEOMETRY = SeriesOverrides(
+    voltage_kV=200, pixel_size_mm=0.055, distance_mm=500, rotation_axis=(1, 0, 0),
+    start_deg=-30, oscillation_deg=0.05,
+)  # fmt: skip
+
+
+def counts(shape: tuple[int, int], seed: int) -> np.ndarray:
+    """(POOL, row, column) electron counts: a diffuse background, Bragg spots, a direct beam."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.indices(shape) - np.array(shape).reshape(2, 1, 1) / 2
+    radius = np.hypot(rows, columns)
+    diffuse = 40 * np.exp(-radius / (0.15 * shape[0])) + 0.5
+    frames = np.empty((POOL, *shape), np.uint16)
+    for frame in frames:
+        mean = diffuse + 3000 * np.exp(-(radius**2) / 8)
+        for row, column in random.uniform(5, np.array(shape) - 5, (60, 2)):
+            at = slice(int(row) - 4, int(row) + 5), slice(int(column) - 4, int(column) + 5)
+            away = (np.indices((9, 9)) - 4) ** 2
+            mean[at] += random.exponential(200) * np.exp(-away.sum(0) / 4)[: mean[at].shape[0]]
+        frame[...] = random.poisson(mean)
+    return frames
+
+
+def write_tiff(folder: Path, size: float) -> Path:
+    """A folder of plain TIFF frames, as cameras write them."""
+    pool = counts(FRAME, 1)
+    folder.mkdir()
+    for n in range(round(size * 1e9 / pool[0].nbytes)):
+        tifffile.imwrite(folder / f"{n + 1:05d}.tiff", pool[n % POOL], metadata=None)
+    return folder
+
+
+def write_smv(folder: Path, size: float) -> Path:
+    """A folder of SMV frames in TIMEPIX_SU's dialect."""
+    pool = counts(FRAME, 2)
+    folder.mkdir()
+    head = (
+        "{{\nHEADER_BYTES=512;\nDIM=2;\nBYTE_ORDER=little_endian;\nTYPE=unsigned_short;\n"
+        "SIZE1=516;\nSIZE2=516;\nPIXEL_SIZE=0.055;\nBIN=1x1;\nADC=fast;\nDETECTOR_SN=901;\n"
+        "BEAMLINE=TIMEPIX_SU;\nDISTANCE=500.0;\nWAVELENGTH=0.0250793;\nPHI={phi:.4f};\n"
+        "OSC_START={phi:.4f};\nOSC_RANGE=0.05;\nTIME=0.5;\nBEAM_CENTER_X=258.5;\n"
+        "BEAM_CENTER_Y=258.5;\n}}\n"
+    )
+    for n in range(round(size * 1e9 / pool[0].nbytes)):
+        text = head.format(phi=-30 + 0.05 * n).encode().ljust(512)
+        (folder / f"{n + 1:05d}.img").write_bytes(text + pool[n % POOL].tobytes())
+    return folder
+
+
+def write_mib(folder: Path, size: float) -> Path:
+    """A Merlin's scan of 12-bit counts, big-endian behind a header for each frame."""
+    pool = counts(PATTERN, 3).astype(">u2")
+    folder.mkdir()
+    path = folder / "scan.mib"
+    head = "MQ1,{:06d},00384,01,0256,0256,U16,   1x1,01,2021-04-15 15:04:00.7,0.001,0,0,0,"
+    head += "2.0,2021-04-15T14:04:00.746234381Z,1000000ns,12,"
+    rows = max(2, round(size * 1e9 / pool[0].nbytes / (2 * SIDE)))
+    with path.open("wb") as file:
+        for n in range(rows * 2 * SIDE):
+            file.write(head.format(n + 1).encode().ljust(384) + pool[n % POOL].tobytes())
+    path.with_suffix(".hdr").write_text(
+        f"HDR,\t\nCounter Depth (number):\t12\nFrames in Acquisition (Number):\t"
+        f"{rows * 2 * SIDE}\nFrames per Trigger (Number):\t{2 * SIDE}\nEnd\t\n"
+    )
+    return path
+
+
+def copy(source: Path, to: Path) -> None:
+    """Every file, then held by the disk."""
+    to.mkdir()
+    folder = source if source.is_dir() else source.parent
+    for path in sorted(folder.iterdir()):
+        shutil.copyfile(path, to / path.name)
+    for path in to.iterdir():
+        fsync(path)
+    fsync(to)
+
+
+def size_of(source: Path) -> int:
+    """Bytes of the files that are converted."""
+    folder = source if source.is_dir() else source.parent
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def read_once(source: Path) -> None:
+    """Have the page cache hold the files."""
+    folder = source if source.is_dir() else source.parent
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            while file.read(2**23):
+                pass
+
+
+def series(source: Path, store: Path) -> None:
+    convert_series("bench", source, store, None, GEOMETRY)
+
+
+def scan(source: Path, store: Path) -> None:
+    scan_artefact("bench", str(source), store, ScanMetadata())
+
+
+Timed = tuple[float, float]  # seconds by the clock, of CPU
+
+
+def timed(work: Callable[[], object]) -> Timed:
+    os.sync()  # what was written before is not waited for in here
+    cpu, clock = time.process_time(), time.perf_counter()
+    work()
+    return time.perf_counter() - clock, time.process_time() - cpu
+
+
+KINDS: dict[str, tuple[Callable[[Path, float], Path], Callable[[Path, Path], None]]] = {
+    "TIFF": (write_tiff, series),
+    "SMV": (write_smv, series),
+    "MIB": (write_mib, scan),
+}
+
+
+def measure(table: Table, kind: str, folder: Path, size: float, turns: int) -> None:
+    """The rows of one format."""
+    write, convert = KINDS[kind]
+    say(f"{kind}: write {size:g} GB")
+    small = write(folder / f"small-{kind}", 0.02)
+    convert(small, folder / "store")  # compiles and imports
+    source = write(folder / kind, size)
+    read_once(source)
+    copies: list[Timed] = []
+    conversions: list[Timed] = []
+    for turn in range(turns):
+        copies.append(timed(lambda: copy(source, folder / "copy")))
+        shutil.rmtree(folder / "copy")
+        conversions.append(timed(lambda: convert(source, folder / "store")))
+        kept = sum(p.stat().st_size for p in (folder / "store").rglob("*") if p.is_file())
+        shutil.rmtree(folder / "store")
+        say(
+            f"  turn {turn + 1}: copy {copies[-1][0]:.2f} s ({copies[-1][1]:.2f} CPU), "
+            f"conversion {conversions[-1][0]:.2f} s ({conversions[-1][1]:.2f} CPU)"
+        )
+    nbytes = size_of(source)
+    plain, ours = (statistics.median(t for t, _ in one) for one in (copies, conversions))
+    cpu = statistics.median(t for _, t in conversions)
+    table.check(
+        f"{kind} to zarr: times the plain copy", ours / plain, at_most=BAR,
+        peer=f"{nbytes / ours / 1e6:.0f} MB/s, copy {nbytes / plain / 1e6:.0f} MB/s",
+    )  # fmt: skip
+    table.tell(
+        f"{kind}: CPU per GB, what is kept", f"{cpu / nbytes * 1e9:.2f} s",
+        f"{kept / nbytes:.2f} of the bytes",
+    )  # fmt: skip
+    shutil.rmtree(folder / kind)
+
+
+def main() -> int:
+    """Measure and print the table."""
+    parser = options(__doc__ or "")
+    parser.add_argument("--size", type=float, default=1.0, help="GB of each format")
+    parser.add_argument("--only", choices=list(KINDS), help="one format")
+    parser.add_argument("--turns", type=int, default=TURNS, help="times each is done")
+    given = parser.parse_args()
+    size, turns = (0.2, 3) if given.quick else (given.size, given.turns)
+    table = Table(f"Conversion of {size:g} GB, {os.cpu_count()} cores")
+    with work_folder(given.work) as folder:
+        for kind in [given.only] if given.only else KINDS:
+            measure(table, kind, folder, size, turns)
+    return table.show()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
