@@ -27,8 +27,8 @@ from .artefact import Artefact, open_artefact
 from .code_version import CodeVersion, code_version
 from .draft import Draft
 from .durable import explained, fsync
-from .manifest import Recipe
-from .upkeep import Problem, Removal, collect_garbage, lineage, verify
+from .manifest import Manifest, Recipe
+from .upkeep import Problem, Removal, ancestors, collect_garbage, lineage, verify
 
 _REF = re.compile(r"(?P<kind>[^/@]+)/(?P<name>[^/@]+)(@v(?P<version>\d{4,}))?")
 _VERSION = re.compile(r"v(\d{4,})")
@@ -146,6 +146,10 @@ class ArtefactStore:
     def lineage(self, ref: str) -> Iterator[tuple[int, str]]:
         """What `ref` was made from, back to the raw files: (depth from 1, reference or path)."""
         return lineage(self, self.get(ref))
+
+    def ancestors(self, *refs: str) -> Sequence[Manifest]:
+        """Manifests of the versions `refs` and of all they were made from, raw side first."""
+        return ancestors(self, refs)
 
     def folder(self, ref: str) -> Path:
         """Where the version "kind/name@v0001" lies, whether or not it exists."""

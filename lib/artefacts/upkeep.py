@@ -139,6 +139,31 @@ def lineage(store: ArtefactStore, artefact: Artefact) -> Iterator[tuple[int, str
     return follow(artefact, 1)
 
 
+def ancestors(store: ArtefactStore, refs: Iterable[str]) -> list[Manifest]:
+    """Manifests of `refs` and of all that they were made from, each once, raw side first.
+
+    Only manifests are read. Those of artefacts that are gone are left out: what was made from
+    them keeps their references and digests.
+    """
+    found: dict[str, Manifest] = {}
+
+    def follow(ref: str) -> None:
+        if ref in found:
+            return
+        try:
+            manifest = read_manifest(store.folder(ref) / MANIFEST)
+        except UserError:
+            return
+        for item in manifest.inputs:
+            if item.artefact:
+                follow(item.artefact)
+        found[ref] = manifest
+
+    for ref in refs:
+        follow(ref)
+    return list(found.values())
+
+
 def collect_garbage(store: ArtefactStore, *, dry_run: bool = True, keep: int = 1) -> list[Removal]:
     """Remove what dead writers left, then old versions that nothing kept was made from.
 

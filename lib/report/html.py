@@ -77,6 +77,16 @@ button.csv { float: right; margin: 12px 0 0 12px; padding: 0 8px; font: 12px/20p
 .skip { position: absolute; left: -999em; background: #fff; padding: 6px 12px; }
 .skip:focus { left: 8px; top: 8px; }
 pre { white-space: pre-wrap; }
+svg.lineage { display: block; margin: 6px 0; }
+svg.lineage rect { fill: #fff; stroke: #0072B2; stroke-width: 1.5; }
+svg.lineage rect.files { stroke: #5a6673; stroke-dasharray: 4 3; }
+svg.lineage rect.page { fill: #10283d; stroke: #10283d; }
+svg.lineage text { text-anchor: middle; font-size: 11.5px; fill: var(--soft); }
+svg.lineage text.kind { font-size: 14px; font-weight: 600; fill: var(--ink); }
+svg.lineage rect.page ~ text { fill: #fff; }
+svg.lineage a:hover rect, svg.lineage a:focus-visible rect { fill: #fdf3df; stroke-width: 3; }
+svg.lineage .arrows path { fill: none; stroke: #5a6673; stroke-width: 1.3;
+  marker-end: url(#tip); }
 .live { width: 100%; }
 .interactive .still { display: none; }
 .interactive.failed .still { display: block; }
