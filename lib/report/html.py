@@ -100,6 +100,10 @@ summary { cursor: pointer; color: var(--accent); }
 code { font: 13px/1.5 "Source Code Pro", Menlo, Consolas, "Liberation Mono", monospace;
   overflow-wrap: anywhere; }
 .warn { border-left: 4px solid #D55E00; background: #fcefe8; padding: 8px 14px; max-width: 92ch; }
+.next { background: var(--wash); border-left: 4px solid var(--accent); padding: 8px 14px;
+  margin: 16px 0; max-width: 92ch; }
+.next h2 { font-size: 15px; margin: 0; border: 0; padding: 0; }
+.next ul { margin: 4px 0 0; padding-left: 20px; }
 footer { color: var(--soft); font-size: 13px; margin: 46px auto 40px; padding-top: 10px;
   border-top: 1px solid var(--line); }
 @media print { header { color: #000; background: #fff; } header p, header .over { color: #000; }
@@ -208,6 +212,12 @@ def paragraph(text: object, warn: bool = False) -> Safe:
 def bullets(items: Iterable[object]) -> Safe:
     """A list, one sentence each."""
     return Safe(f'<ul class="notes">{"".join(f"<li>{escape(i)}</li>" for i in items)}</ul>')
+
+
+def advice(steps: Iterable[object]) -> Safe:
+    """What to do next, one sentence each, the most urgent first; nothing if there is none."""
+    said = "".join(f"<li>{escape(one)}</li>" for one in steps)
+    return Safe(f'<div class="next"><h2>What to do next</h2><ul>{said}</ul></div>' if said else "")
 
 
 def details(summary: str, *parts: str) -> Safe:
