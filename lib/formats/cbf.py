@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..geometry import centre_from_corner
 from ..instrument import SeriesMetadata
@@ -73,11 +74,15 @@ def read_header(path: Path) -> FrameHeader:
         exposure_s=positive("Exposure_time", "s"),
         saturation=positive("Count_cutoff", "counts"),
     )
+    notes = ()
+    if "_diffrn_radiation_wavelength" in text and metadata == SeriesMetadata():
+        notes = ("the CBF files are full imgCIF, whose tables of geometry are not read",)
     return FrameHeader(
         (rows, columns),
         np.dtype(kind),
         metadata=metadata,
         start_deg=() if start_deg is None else (start_deg,),
+        notes=notes,
     )
 
 
@@ -90,4 +95,9 @@ def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixel
     return pixels.reshape(1, *header.shape)[first:stop]
 
 
-READER = Reader("miniCBF", (".cbf",), sniff, read_header, read_pixels, negative_is_masked=True)
+def read_mask(path: Path, header: FrameHeader) -> NDArray[np.bool_]:
+    """Pixels below zero are none."""
+    return np.asarray(read_pixels(path, header, 0, 1)[0] < 0)
+
+
+READER = Reader("miniCBF", (".cbf",), sniff, read_header, read_pixels, read_mask)

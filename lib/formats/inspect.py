@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..series.rotation_series import SourceFile
 from .discover import Found, FrameFile
 from .lazy_frames import LazyFrames, Place
 from .registry import HEAD_BYTES, reader_of_content
-from .source import CHUNK_FRAMES, FrameHeader, Reader
+from .source import FrameHeader, Reader, block_frames
 
 _ODD_FRACTION = 0.1
 
@@ -35,7 +36,8 @@ class InspectedFile:
     ----------
     path, number, header : the file, the number of its first frame, and its header.
     sha256 : digest of its bytes.
-    highest, lowest : extreme pixel values of each of its frames.
+    highest, lowest : extreme values of the pixels of each of its frames that its mask leaves.
+    further : other files that its frames lie in.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class InspectedFile:
     sha256: str
     highest: NDArray[np.float64]
     lowest: NDArray[np.float64]
+    further: tuple[SourceFile, ...] = ()
 
 
 def inspect_files(found: Found) -> tuple[list[InspectedFile], list[str]]:
@@ -137,18 +140,31 @@ def _inspect(file: FrameFile, reader: Reader) -> InspectedFile | UserError:
         if not reader.sniff(head):
             return not_what_it_says(file.path, reader, head)
         header = reader.header(file.path)
+        kept: Any = ...
+        if reader.mask is not None:
+            kept = ~reader.mask(file.path, header)
+            kept = kept if kept.any() and not kept.all() else ...
         highest, lowest = [], []
-        for first in range(0, header.n_frames, CHUNK_FRAMES):
-            stop = min(first + CHUNK_FRAMES, header.n_frames)
+        step = block_frames(header.shape, header.dtype.itemsize)
+        for first in range(0, header.n_frames, step):
+            stop = min(first + step, header.n_frames)
             for pixels in reader.pixels(file.path, header, first, stop):
-                highest.append(float(pixels.max()))
-                lowest.append(float(pixels.min()))
+                highest.append(float(pixels[kept].max()))
+                lowest.append(float(pixels[kept].min()))
         if len(highest) != header.n_frames:
             raise ValueError(f"truncated: {len(highest)} of {header.n_frames} frames")
+        further = tuple(SourceFile(str(one), _digest(one)) for one in reader.files(file.path))
     except Exception as error:  # any fault of a foreign file
         return fault(file.path, error)
     number = file.number if header.n_frames == 1 else 1  # frames of a stack count from 1
-    return InspectedFile(file.path, number, header, digest, np.array(highest), np.array(lowest))
+    return InspectedFile(
+        file.path, number, header, digest, np.array(highest), np.array(lowest), further
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fault(path: Path, error: Exception) -> UserError:

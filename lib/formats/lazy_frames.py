@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .source import CHUNK_FRAMES, FrameHeader
+from .source import FrameHeader, block_frames
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -50,7 +50,8 @@ class LazyFrames:
     def chunks(self) -> tuple[tuple[int, ...], ...]:
         """Lengths of the blocks along each axis, as dask has them."""
         n = len(self._places)
-        counts = [min(CHUNK_FRAMES, n - start) for start in range(0, n, CHUNK_FRAMES)]
+        step = block_frames(self._frame, self.dtype.itemsize)
+        counts = [min(step, n - start) for start in range(0, n, step)]
         return tuple(counts) or (0,), (self._frame[0],), (self._frame[1],)
 
     def __len__(self) -> int:
@@ -80,13 +81,14 @@ class LazyFrames:
         return np.asarray(self.compute(), dtype)
 
     def to_dask(self) -> da.Array:
-        """The same as a dask array of blocks of `CHUNK_FRAMES` frames."""
+        """The same as a dask array of blocks of `block_frames` frames."""
         import dask.array as da
         from dask.delayed import delayed
 
         blocks = []
-        for start in range(0, len(self), CHUNK_FRAMES):
-            places = self._places[start : start + CHUNK_FRAMES]
+        step = block_frames(self._frame, self.dtype.itemsize)
+        for start in range(0, len(self), step):
+            places = self._places[start : start + step]
             task = delayed(self._read, pure=True, traverse=False)(places, self._frame)
             blocks.append(da.from_delayed(task, (len(places), *self._frame), self.dtype))
         return da.concatenate(blocks) if blocks else da.zeros(self.shape, self.dtype)

@@ -89,8 +89,8 @@ def read_series(
     frames = lazy_frames(files, found.reader, shape)
     geometry = _geometry(resolved, shape, found)
     mask = _mask(shape, instrument, sidecars)
-    if found.reader.negative_is_masked:
-        mask |= frames[:1].compute()[0] < 0
+    if found.reader.mask is not None:
+        mask |= found.reader.mask(files[0].path, files[0].header).reshape(shape)
     highest = np.concatenate([one.highest for one in files])
     lowest = np.concatenate([one.lowest for one in files])
     blank = (highest == 0) & (lowest == 0)
@@ -296,6 +296,7 @@ def _source_files(
     if len(files) > 1:
         files = [files[i] for i in chosen]
     raw = [SourceFile(str(one.path), one.sha256) for one in files]
+    raw += [further for one in files for further in one.further]
     beside = [
         SourceFile(str(one.path), hashlib.sha256(one.path.read_bytes()).hexdigest())
         for one in sidecars

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import cbf, dm, emd, mib, mrc, smv, tiff
+from . import blo, cbf, dm, emd, mib, mrc, nexus, ser, smv, tiff, tvips
+from .gz import gzipped
 from .source import Reader
 from .write import Writer
 
@@ -16,6 +17,10 @@ READERS: tuple[Reader, ...] = (
     dm.READER,
     emd.READER,
     mib.READER,
+    tvips.READER,
+    ser.READER,
+    blo.READER,
+    nexus.READER,
 )
 WRITERS: tuple[Writer, ...] = (smv.WRITER, tiff.WRITER, mrc.WRITER)
 
@@ -23,8 +28,11 @@ HEAD_BYTES = 1024  # enough for every reader to sniff
 
 
 def reader_of_suffix(path: Path) -> Reader | None:
-    """The reader that claims a file's suffix."""
+    """The reader that claims a file's suffix; ``.gz`` after it is unpacked as it is read."""
     suffix = path.suffix.lower()
+    if suffix == ".gz":
+        packed = reader_of_suffix(path.with_suffix(""))
+        return None if packed is None else gzipped(packed)
     return next((reader for reader in READERS if suffix in reader.suffixes), None)
 
 

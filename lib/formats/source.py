@@ -15,7 +15,13 @@ from ..instrument import SeriesMetadata, first_problem
 
 Pixels = NDArray[Any]
 
-CHUNK_FRAMES = 32  # frames in memory at a time, and in a block of a lazy array
+CHUNK_FRAMES = 32  # frames in memory at a time, and in a block of a lazy array, at most
+BLOCK_BYTES = 1 << 26  # of frames in memory at a time, unless a single one is larger
+
+
+def block_frames(shape: tuple[int, int], itemsize: int) -> int:
+    """How many frames (rows, columns) to hold at a time: fewer than usual if they are large."""
+    return max(1, min(CHUNK_FRAMES, BLOCK_BYTES // max(1, shape[0] * shape[1] * itemsize)))
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,16 @@ class FrameHeader:
     camera: str = ""
 
 
+def no_files(path: Path) -> tuple[Path, ...]:
+    """Of a format that keeps its frames in the one file."""
+    return ()
+
+
+def no_part(path: Path) -> bool:
+    """Of a format whose files all begin a series."""
+    return False
+
+
 @dataclass(frozen=True)
 class Reader:
     """One file format. A new one is a module with a Reader, listed in `registry`.
@@ -55,7 +71,10 @@ class Reader:
     header : reads a file's header. Raises ValueError, saying what is wrong, for a damaged or
         truncated file.
     pixels : ``pixels(path, header, first, stop)``, frames of a file, (n, rows, columns).
-    negative_is_masked : whether pixels below zero mean that there is no pixel.
+    mask : ``mask(path, header)``, (rows, columns), True where the file says that there is no pixel
+        or that it must not be used; None where the format says nothing of it.
+    files : further files that the frames of one lie in.
+    is_part : whether a file only continues another, as its name tells.
     """
 
     name: str
@@ -63,7 +82,9 @@ class Reader:
     sniff: Callable[[bytes], bool]
     header: Callable[[Path], FrameHeader]
     pixels: Callable[[Path, FrameHeader, int, int], Pixels]
-    negative_is_masked: bool = False
+    mask: Callable[[Path, FrameHeader], NDArray[np.bool_]] | None = None
+    files: Callable[[Path], tuple[Path, ...]] = no_files
+    is_part: Callable[[Path], bool] = no_part
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..series.rotation_series import RotationSeries
-from .source import CHUNK_FRAMES
+from .source import block_frames
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ class PixelCast:
 
 def blocks(series: RotationSeries) -> Iterator[tuple[int, NDArray[Any]]]:
     """(position of the first frame, block of frames) after each other, a few in memory."""
-    for start in range(0, len(series), CHUNK_FRAMES):
-        yield start, np.asarray(series.frames[start : start + CHUNK_FRAMES])
+    step = block_frames(series.shape, np.dtype(series.frames.dtype).itemsize)
+    for start in range(0, len(series), step):
+        yield start, np.asarray(series.frames[start : start + step])
 
 
 def extremes(series: RotationSeries) -> tuple[float, float]:
