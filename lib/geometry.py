@@ -144,11 +144,18 @@ class Geometry:
 
 
 def _without_radial(r2_mm2: Floats, radial_per_mm2: float) -> Floats:
-    """Ideal over observed radius, where ``r = u (1 + radial u^2)``, by Newton's method."""
-    factor = np.ones_like(r2_mm2)
-    for _ in range(8):
-        cubic = factor + radial_per_mm2 * r2_mm2 * factor**3 - 1
-        factor = factor - cubic / (1 + 3 * radial_per_mm2 * r2_mm2 * factor**2)
+    """Ideal over observed radius u/r, where ``r = u (1 + radial u^2)``: the cubic solved by angles.
+
+    NaN beyond the fold of a lens that compresses, 4/27 = -radial r^2: nothing is imaged there.
+    """
+    x = radial_per_mm2 * r2_mm2
+    root = np.sqrt(3 * np.maximum(abs(x), 1e-14))
+    if radial_per_mm2 > 0:
+        exact = 2 / root * np.sinh(np.arcsinh(1.5 * root) / 3)
+    else:
+        with np.errstate(invalid="ignore"):
+            exact = 2 / root * np.sin(np.arcsin(1.5 * root) / 3)
+    factor: Floats = np.where(abs(x) < 1e-8, 1 - x, exact)
     return factor
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from ewaldflow.lib.crystal.cell import cell_from_reciprocal_basis, d_spacing_A
 from ewaldflow.lib.crystal.lattice_symmetry import LatticeCandidate
@@ -14,6 +15,11 @@ from ewaldflow.lib.reduction.result import Flag, FrameTable, Lattice, Reduction,
 from ewaldflow.lib.series import RotationSeries
 from ewaldflow.lib.simulation import demo_series
 from ewaldflow.lib.simulation.truth import TrueLattice, Truth
+
+# The same examples every time: a change is judged by what it changes. New ones are looked for
+# with --hypothesis-profile=default. A busy machine is no fault, hence no deadline.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -121,7 +121,11 @@ def affine_of(matrix: ArrayLike) -> tuple[float, float, float, float]:
 
     # at 45 degrees asymmetry and shear do the same, so that not every matrix has such terms there
     fitted = least_squares(
-        lambda terms: (composed(terms) - wanted).ravel() / size, [size, 0, turn, 0], xtol=1e-14
+        lambda terms: (composed(terms) - wanted).ravel() / size,
+        [size, 0, turn, 0],
+        xtol=1e-14,
+        ftol=None,  # the residuals vanish: their decrease would end it too early
+        gtol=None,
     ).x
     return (
         float(fitted[0]),

@@ -141,7 +141,7 @@ def test_centres_there_and_back(row: float, column: float) -> None:
     st.floats(-300, 800),
     st.floats(1.0, 1.2),
     st.floats(0, 180),
-    st.floats(-1e-4, 1e-4),
+    st.floats(-4e-5, 1e-4),
 )
 def test_pixels_to_q_and_back(
     row: float, column: float, ratio: float, azimuth: float, radial: float
@@ -152,6 +152,17 @@ def test_pixels_to_q_and_back(
     q = geometry.to_q(row, column)
     np.testing.assert_allclose(geometry.to_pixel(q), [row, column], atol=1e-6)
     assert np.linalg.norm(q + geometry.s0) == pytest.approx(1 / geometry.wavelength_A)
+
+
+def test_nothing_is_imaged_beyond_a_fold() -> None:
+    # r = u (1 - u^2 / 7500) is largest at u = 50 mm, where r = 100/3 mm
+    geometry = GEOMETRY.with_(radial_per_mm2=-1 / 7500)
+    row, column = geometry.beam_centre_px
+    r_px = 100 / 3 / geometry.pixel_size_mm
+    seen = geometry.to_q([row, row], [column + r_px * (1 - 1e-12), column + r_px * 1.001])
+    straight = GEOMETRY.to_q(row, column + 50 / geometry.pixel_size_mm)
+    np.testing.assert_allclose(seen[0], straight, atol=1e-5)
+    assert np.isnan(seen[1]).all()
 
 
 @given(small, small, st.floats(-180, 180))
