@@ -1,53 +1,165 @@
-"""Processes that tasks hand their heavy work to, when several series are processed at once."""
+"""Processes that tasks hand their heavy work to: on this machine, of a Dask scheduler, of SLURM.
+
+They are plain Dask workers rather than a Prefect task runner: a call costs milliseconds instead of
+tenths of a second. Work may be run again if a worker dies, so only what is safe to repeat belongs
+there; writing an artefact is.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from ..lib.errors import UserError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LOCAL = "local"
+#: A worker that dies is replaced and its work done again, so often; then the work is to blame.
+RUNS = 3
+#: A scheduler that is lost is looked for so often, so long, and with such pauses.
+_CONNECTIONS, _CONNECT_S, _PAUSE_S = 4, 10.0, 5.0
 _STARTS = 3
+#: How long workers of an existing scheduler may all be away.
+_ALL_AWAY_S = 300.0
+_LOOK_S = 5.0
+#: Part of the memory that worker processes share.
+_MEMORY = 0.9
+#: Why there is nothing any more at an address that `workers` gave.
+ended: dict[str, str] = {}
+#: Addresses whose workers may be long in coming, as batch systems have queues.
+queued: set[str] = set()
 
 
 @contextmanager
-def workers(n: int, *, apart: bool = False) -> Iterator[str | None]:
-    """The address of `n` worker processes of one thread each; None for n = 1, which needs none.
+def workers(n: int, scheduler: str | None = None, *, apart: bool = False) -> Iterator[str | None]:
+    """The address of a Dask scheduler with worker processes; None where none are needed.
 
-    With `apart` even a single one is a process, since this one has better to do.
+    Parameters
+    ----------
+    n : processes of one thread each: on this machine, where there are never more than cores, or
+        asked of SLURM. An existing scheduler has those that it has.
+    scheduler : "local", which None also stands for; the address of an existing one such as
+        ``tcp://host:8786``; or a batch system: a name in configs/schedulers, or a YAML file.
+    apart : have even a single process on this machine, since this one has better to do.
 
-    They are a plain Dask cluster rather than a Prefect task runner: a call costs milliseconds
-    instead of tenths of a second. Work may be run again if a worker dies, so only what is safe
-    to repeat belongs there; writing an artefact is.
+    Raises
+    ------
+    UserError : no such scheduler, none that can be used, or processes that do not start.
     """
-    if n < 2 and not apart:
+    chosen = scheduler or LOCAL
+    if chosen == LOCAL and n < 2 and not apart:
         yield None
         return
-    from distributed import LocalCluster
-
     # What fails is told by the task whose work it was; the rest is of no use to a scientist.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    started: AbstractContextManager[str]
+    if chosen == LOCAL:
+        started = _local(n)
+    elif "://" in chosen:
+        started = _existing(chosen)
+    else:
+        from .slurm import load_scheduler, slurm_workers
 
+        started = slurm_workers(load_scheduler(chosen), n, wait=not apart)
+    with started as address:
+        ended.pop(address, None)
+        try:
+            yield address
+        finally:
+            ended.setdefault(address, "the flow that used it is over")
+
+
+@contextmanager
+def _local(n: int) -> Iterator[str]:
+    """`n` processes on this machine, or as many as it has cores, that share its memory."""
+    from dask.system import CPU_COUNT
+    from distributed import LocalCluster
+    from distributed.system import MEMORY_LIMIT
+
+    n = min(n, CPU_COUNT)
     for attempt in range(_STARTS):
         try:
             with _unreachable_by_ctrl_c():
                 cluster = LocalCluster(
                     n_workers=n,
                     threads_per_worker=1,
+                    memory_limit=int(_MEMORY * MEMORY_LIMIT / n),
                     dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
+                    scheduler_kwargs={"allowed_failures": RUNS - 1},
                 )
             break
-        except RuntimeError:  # a process that is killed while it starts takes the start with it
+        except RuntimeError as error:  # killed while it starts, one takes the start with it
             if attempt == _STARTS - 1:
-                raise
+                raise UserError(
+                    "worker processes", f"{n} that ended while they started, {_STARTS} times",
+                    "processes that run", f"free memory, or ask for fewer ({error})",
+                ) from None  # fmt: skip
     with cluster:
         yield cluster.scheduler_address
+
+
+@contextmanager
+def _existing(address: str) -> Iterator[str]:
+    """A scheduler that somebody else started and will end."""
+    from distributed import Client
+
+    where = f"scheduler {address}"
+    try:
+        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            where, f"no answer ({_line(error)})", "a running Dask scheduler",
+            "start one (dask scheduler), or correct the address",
+        ) from None  # fmt: skip
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_CONNECT_S)
+        except TimeoutError:
+            raise UserError(
+                where, "no workers", "at least one",
+                f"start some: dask worker {address} --nthreads 1 --nworkers N",
+            ) from None  # fmt: skip
+        several = [one for one in client.nthreads().values() if one > 1]
+        if several:
+            raise UserError(
+                where, f"workers of {several[0]} threads", "one thread in each",
+                "start them with --nthreads 1 --nworkers N",
+            )  # fmt: skip
+        _same_code(client, where)
+    yield address
+
+
+def _same_code(client: Client, where: str) -> None:
+    """Refuse workers that would make other artefacts than this process."""
+    from ..lib.artefacts.code_version import code_version
+
+    mine = code_version()
+    try:
+        there = client.run(code_version)
+    except Exception as error:
+        raise UserError(
+            where, f"workers that cannot run it ({_line(error)})", f"ewaldflow {mine.version}",
+            "install the same environment there",
+        ) from None  # fmt: skip
+    other = [one.version for one in there.values() if one.digest != mine.digest]
+    if other:
+        raise UserError(
+            where, f"other code of ewaldflow {other[0]} on {len(other)} of {len(there)} workers",
+            f"that of this ewaldflow {mine.version}", "install the same there, and restart them",
+        )  # fmt: skip
 
 
 @contextmanager
@@ -64,13 +176,16 @@ def _unreachable_by_ctrl_c() -> Iterator[None]:
 
 
 def carry_out(address: str | None, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The result of `work`, done by a worker at `address`, or here if there is none."""
+    """The result of `work`, done by a worker at `address`, or here if there is none.
+
+    Raises
+    ------
+    UserError : workers die of it, or the scheduler is lost and does not come back; and whatever
+        `work` raises.
+    """
     if address is None:
         return work(*args, **kwargs)
-    from distributed import Client
-
-    with Client(address, set_as_default=False) as client:
-        result: T = client.submit(work, *args, **kwargs, pure=False).result()
+    ((_, result),) = _on_workers(address, work, [(args, kwargs)])
     return result
 
 
@@ -83,18 +198,186 @@ def carry_out_each(
     """The results of ``work(*item)`` for each item, in order; many and small ones.
 
     `done` is told how many are finished. What `work` raises ends all: let it return its faults.
+
+    Raises
+    ------
+    UserError : as `carry_out`.
+    """
+    results: dict[int, T] = {}
+    for number, result in carried_out(address, work, items):
+        results[number] = result
+        done(len(results))
+    return [results[number] for number in range(len(items))]
+
+
+def carried_out(
+    address: str | None, work: Callable[..., T], items: Sequence[tuple[object, ...]]
+) -> Iterator[tuple[int, T]]:
+    """Number and result of ``work(*item)`` for each item, as they are made.
+
+    Only a few for each worker are under way at a time, so that what is not taken does not pile up.
+
+    Raises
+    ------
+    UserError : as `carry_out`.
     """
     if address is None:
-        here = []
-        for item in items:
-            here.append(work(*item))
-            done(len(here))
-        return here
-    from distributed import Client, as_completed
+        yield from ((number, work(*item)) for number, item in enumerate(items))
+    else:
+        yield from _on_workers(address, work, [(item, {}) for item in items])
 
-    with Client(address, set_as_default=False) as client:
-        futures = [client.submit(work, *item, pure=False) for item in items]
-        for number, _ in enumerate(as_completed(futures, loop=client.loop), 1):
-            done(number)
+
+class _LostError(Exception):
+    """There is no scheduler, or it forgot what it was asked."""
+
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _on_workers(
+    address: str, work: Callable[..., T], calls: Sequence[Call]
+) -> Iterator[tuple[int, T]]:
+    """Number and result of each call; what a lost scheduler took along is asked of it again."""
+    left = dict(enumerate(calls))
+    lost = 0
+    while left:
+        try:
+            with connected(address) as client:
+                for number, result in _as_made(client, address, work, left):
+                    del left[number]
+                    lost = 0
+                    yield number, result
+        except _LostError as error:
+            lost += 1
+            if lost >= _CONNECTIONS or address in ended:
+                why = ended.get(address, str(error))
+                raise UserError(
+                    f"{_words(work)}: scheduler {address}", f"it lost ({why})",
+                    "a scheduler that runs until all is done",
+                    "start it again, and this again: what is finished is kept",
+                ) from None  # fmt: skip
+            time.sleep(_PAUSE_S)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """A client of the scheduler at an address that `workers` gave."""
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+    except OSError as error:
+        raise _LostError(_line(error)) from None
+    with client:
+        yield client
+
+
+def _as_made(
+    client: Client, address: str, work: Callable[..., T], calls: dict[int, Call]
+) -> Iterator[tuple[int, T]]:
+    """Number and result of each call, as they are made; a few are under way at a time."""
+    ready: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+    waiting = iter(list(calls.items()))
+    running: dict[Any, tuple[int, Future[Any]]] = {}
+
+    def submit(count: int) -> None:
+        for _ in range(count):
+            if (following := next(waiting, None)) is None:
+                return
+            number, (args, kwargs) = following
+            future = client.submit(_in_folder, os.getcwd(), work, args, kwargs, pure=False)
+            running[future.key] = (number, future)
+            future.add_done_callback(ready.put)
+
+    submit(max(8, 4 * len(client.nthreads())) if len(calls) > 1 else 1)
+    away_since = None
+    while running:
+        try:
+            made = [ready.get(timeout=_LOOK_S)]
+        except queue.Empty:
+            away_since = _away(client, address, away_since)
+            continue
+        with suppress(queue.Empty):
+            while True:
+                made.append(ready.get_nowait())
+        numbers = [running.pop(one.key)[0] for one in made]
+        submit(len(made))  # before what came is looked at, so that no worker waits
+        yield from zip(numbers, _results(made, work), strict=True)
+
+
+def _results(futures: list[Future[Any]], work: Callable[..., T]) -> list[T]:
+    """What was made; what it raised, or UserError if workers died of it."""
+    from asyncio import CancelledError as Cancelled
+
+    from distributed import CancelledError, KilledWorker
+
+    client = futures[0].client
+    failed = [one for one in futures if one.status == "error"]
+    try:
+        for one in failed:
+            one.result()
         results: list[T] = client.gather(futures)
+    except KilledWorker as error:
+        raise _died(client, error, work) from None
+    except (CancelledError, Cancelled, OSError, TimeoutError) as error:
+        if failed:  # raised by the work itself
+            raise
+        raise _LostError(_line(error)) from None
     return results
+
+
+def _died(client: Client, error: Any, work: Callable[..., Any]) -> UserError:
+    """What to tell of work of which one worker after the other died."""
+    memory = [event for _, event in client.get_events("worker-restart-memory")]
+    of_it = [one["rss"] for one in memory if one["worker"] == error.last_worker.address]
+    times = error.allowed_failures + 1
+    if of_it:
+        return UserError(
+            _words(work), f"{max(of_it) / 1e9:.1f} GB in a worker process, {times} times",
+            f"at most {error.last_worker.memory_limit / 1e9:.1f} GB",
+            "ask for fewer workers, or for more memory for each",
+        )  # fmt: skip
+    return UserError(
+        _words(work), f"a worker process that died of it, {times} times",
+        "a process that lives to its end",
+        "see whether the machine ran out of memory; ask for fewer workers",
+    )  # fmt: skip
+
+
+def _away(client: Client, address: str, since: float | None) -> float | None:
+    """When the last worker went; None while there are some. _LostError if it is long ago."""
+    if client.status != "running" or address in ended:
+        raise _LostError("the connection ended")
+    if client.nthreads() or address in queued:
+        return None
+    since = since or time.monotonic()
+    if time.monotonic() - since > _ALL_AWAY_S:
+        raise _LostError("all its workers went away")
+    return since
+
+
+def _in_folder(
+    folder: str, work: Callable[..., T], args: Iterable[Any], kwargs: dict[str, Any]
+) -> T:
+    """The work, done where paths mean what they mean to who asked."""
+    if os.getcwd() != folder:
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            from socket import gethostname
+
+            raise UserError(
+                f"worker on {gethostname()}", f"{folder}: {(error.strerror or '').lower()}",
+                "the folders of this machine", "work on a file system that all of them share",
+            ) from None  # fmt: skip
+    return work(*args, **kwargs)
+
+
+def _words(work: Callable[..., Any]) -> str:
+    """What work is called to people."""
+    return getattr(work, "__name__", "work").strip("_").replace("_", " ")
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
