@@ -126,11 +126,11 @@ def read_mib(data: bytes | bytearray) -> tuple[MibHeader, NDArray[Any]]:
 
 def frames_of(block: NDArray[np.uint8], header: MibHeader) -> NDArray[Any]:
     """Pixels (n, rows, columns), big-endian, of frames as bytes (n, frame_bytes)."""
-    data = np.ascontiguousarray(block[:, header.n_bytes :])
+    data = block[:, header.n_bytes :]
     n, (rows, columns) = len(data), header.shape
-    if not header.raw:
+    if not header.raw:  # a view: whoever turns the bytes around copies anyway
         return data.view(header.dtype).reshape(n, rows, columns)
-    return _in_order(data, header).reshape(n, rows, columns)
+    return _in_order(np.ascontiguousarray(data), header).reshape(n, rows, columns)
 
 
 def open_mib(path: Path) -> tuple[MibHeader, int, int]:

@@ -1,58 +1,56 @@
-"""Merlin (Medipix) files of Quantum Detectors: .mib, with the .hdr beside it."""
+"""Merlin (Medipix) scans of Quantum Detectors: a .mib of frames, with the .hdr beside it."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from ..errors import UserError
+from .mib import PIXEL_MM, MibHeader, hdr_items, open_mib, read_frames
 from .scan_source import RawScan
 
-# counters of Medipix 3 stop at these
-_HIGHEST = {"1": 1, "6": 63, "12": 4095, "24": 16777215}
-_MEDIPIX_PX_MM = 0.055
+
+class MibStack:
+    """Frames of a .mib, (n, row, column), read when they are sliced."""
+
+    ndim = 3
+
+    def __init__(self, path: Path, header: MibHeader, n: int) -> None:
+        self._path, self._header = path, header
+        self.shape, self.dtype = (n, *header.shape), header.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: slice) -> NDArray[Any]:
+        first, stop, _ = index.indices(len(self))
+        return read_frames(self._path, self._header, first, stop)
 
 
 def read_mib(path: Path, inside: str | None) -> RawScan:
-    """Frames of a .mib, in the order and orientation of the file.
-
-    Source of the layout: RosettaSciIO's reader, which alone turns the rows over.
-    """
-    from rsciio.quantumdetector import load_mib_data
-
+    """Frames of a .mib, in the order and orientation of the file; what a crash cut off is left."""
     if path.stat().st_size == 0:
         raise UserError(path, "an empty file", "frames of a Merlin", "copy it again")
-    try:
-        frames: Any = load_mib_data(str(path), lazy=True)
-    except NotImplementedError:
-        raise UserError(
-            path, "raw frames, as the chips read them out", "pixels in order",
-            "record without RAW",
-        ) from None  # fmt: skip
-    if len(frames) == 0:
-        raise UserError(path, "no whole frame", "frames of a Merlin", "copy it again")
+    first, n, _ = open_mib(path)
     files, said = [path], {}
-    header = path.with_suffix(".hdr")
-    if header.is_file():
-        files.append(header)
-        said = _header(header)
+    beside = path.with_suffix(".hdr")
+    if beside.is_file():
+        files.append(beside)
+        said = hdr_items(beside)
+    depth = said.get("Counter Depth (number)", "")
+    saturation = first.saturation
+    if saturation is None and depth.isdigit():
+        saturation = float(2 ** int(depth) - 1)
     fields: dict[str, Any] = {
-        "pixel_size_mm": _MEDIPIX_PX_MM,
-        "saturation": _HIGHEST.get(said.get("Counter Depth (number)", "")),
-        "scan_shape": _scan_shape(said, len(frames)),
+        "pixel_size_mm": PIXEL_MM,
+        "saturation": saturation,
+        "scan_shape": _scan_shape(said, n),
     }
     note = "rows are in the order of the file, as LiberTEM reads it; HyperSpy turns them over"
-    return RawScan([frames], files, fields=fields, instrument="Merlin", notes=(note,))
-
-
-def _header(path: Path) -> dict[str, str]:
-    said = {}
-    for line in path.read_text(encoding="latin-1").splitlines():
-        key, tab, value = line.partition("\t")
-        if tab:
-            said[re.sub(r"\s+", " ", key).strip().rstrip(":")] = value.strip()
-    return said
+    stack = MibStack(path, first, n)
+    return RawScan([stack], files, fields=fields, instrument="Merlin", notes=(note,))
 
 
 def _scan_shape(said: dict[str, str], n: int) -> tuple[int, int] | None:

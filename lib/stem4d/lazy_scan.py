@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class LazyScan:
     """Stacks of frames, in the order they were taken, that act as (scan_row, scan_column, ...).
 
-    Slicing reads whole scan rows. Frames that the stacks lack at their end are zeros. Values come
-    in the machine's byte order, which compiled loops need.
+    Slicing reads whole scan rows, or a part of one. Frames that the stacks lack at their end are
+    zeros. Values come in the machine's byte order, which compiled loops need.
 
     Parameters
     ----------
@@ -45,6 +45,12 @@ class LazyScan:
             if not chosen:
                 return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *rest)]
             low, high = min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1]) + 1
+            if high - low == 1 and rest and isinstance(rest[0], slice) and not self._whole:
+                begin, end, along = rest[0].indices(self.shape[1])
+                if along == 1 and begin < end:
+                    start = low * self.shape[1]
+                    part = self.frames(start + begin, start + end)
+                    return np.asarray(part[None][(slice(None), slice(None), *rest[1:])])
             block = self.rows(low, high)[:: abs(step)]
             return np.asarray((block if step > 0 else block[::-1])[(slice(None), *rest)])
         if np.ndim(first) == 0:
@@ -61,7 +67,10 @@ class LazyScan:
         if self._whole:
             return np.asarray(self._stacks[0][first:stop], self.dtype)
         columns = self.shape[1]
-        begin, end = first * columns, stop * columns
+        return self.frames(first * columns, stop * columns).reshape(-1, *self.shape[1:])
+
+    def frames(self, begin: int, end: int) -> NDArray[Any]:
+        """Frames of stacks from one to before another, in the order taken, (n, row, column)."""
         parts = []
         for start, stack in zip(self._starts, self._stacks, strict=False):
             low, high = max(begin - start, 0), min(end - start, stack.shape[0])
@@ -70,5 +79,4 @@ class LazyScan:
         lacking = end - begin - sum(len(part) for part in parts)
         if lacking:
             parts.append(np.zeros((lacking, *self.shape[2:]), self.dtype))
-        block = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return block.reshape(stop - first, *self.shape[1:])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -8,15 +8,21 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, Crc32cCodec
 
-from ..artefacts.arrays import check_schema, create_array, read_array
+from ..artefacts.arrays import (
+    check_schema,
+    compressed_array,
+    create_array,
+    read_array,
+    write_chunk,
+)
+from ..artefacts.in_threads import in_threads
 from ..artefacts.records import read_attributes, write_attributes
-from .rows import Sliced
-from .scan import Scan4D
+from .scan import Frames4D, Scan4D
 
 KIND = "scan"
 SCHEMA_VERSION = 1
+READ_BYTES = 64 * 2**20  # at most at once, where the source's chunks hold several scan rows
 CHUNK_BYTES = 8 * 2**20  # measured: below 4 MB bookkeeping tells, above 8 MB the cache ends
 _ARRAYS = ("frames", "mask", "missing")
 
@@ -27,7 +33,7 @@ Watch = Callable[[int, NDArray[Any]], None]
 def write_scan(
     group: zarr.Group, scan: Scan4D, tell: Tell | None = None, watch: Watch | None = None
 ) -> None:
-    """Write a scan into an empty group, a chunk of scan rows in memory at a time.
+    """Write a scan into an empty group, a few chunks in memory at a time.
 
     Arrays ``frames`` (scan_row, scan_column, row, column), ``mask`` (row, column), ``missing``
     (scan_row, scan_column); everything else as attributes.
@@ -41,21 +47,49 @@ def write_scan(
         order, as they are read.
     """
     array = create_frames(group, scan.scan_shape, scan.shape, scan.frames.dtype)
-    source = Sliced(scan.frames)
     rows, columns = scan.scan_shape
+    high, wide = array.chunks[:2]
 
-    def each() -> Iterable[NDArray[Any]]:
-        for run in source.runs(0, rows):
-            block = source.frames(run, source.buffer())
-            for number, row in enumerate(block.reshape(-1, *array.shape[1:])):
-                if watch:
-                    watch(run.first // columns + number, row)
-                yield row
+    def pieces() -> Iterable[tuple[int, int, NDArray[Any]]]:
+        held: list[NDArray[Any]] = []
+        for top, left, block in _blocks(scan.frames, high, wide):
+            for down in range(0, block.shape[0], high):
+                for right in range(0, block.shape[1], wide):
+                    piece = block[down : down + high, right : right + wide]
+                    yield top + down, left + right, piece
+            held += [block] if watch else []
+            if left + block.shape[1] < columns:
+                continue
+            if watch:
+                for number, row in enumerate(np.concatenate(held, axis=1), top):
+                    watch(number, row)
+                held.clear()
             if tell:
-                tell("store", (run.first + run.count) / (rows * columns))
+                tell("store", (top + block.shape[0]) / rows)
 
-    write_rows(array, each())
+    def write(piece: tuple[int, int, NDArray[Any]]) -> None:
+        top, left, block = piece
+        write_chunk(array, (top // high, left // wide, 0, 0), block)
+
+    in_threads(write, pieces())
     describe_scan(group, scan)
+
+
+def _blocks(frames: Frames4D, high: int, wide: int) -> Iterable[tuple[int, int, NDArray[Any]]]:
+    """Parts of a scan in order, (scan row, scan column, frames), each of whole chunks to write.
+
+    They are scan rows, as many as the chunks of the source hold (which would otherwise be decoded
+    for each again), or parts of one where it is large.
+    """
+    rows, columns, height, width = frames.shape
+    fit = READ_BYTES // max(1, columns * height * width * np.dtype(frames.dtype).itemsize)
+    theirs = (getattr(frames, "chunks", None) or (1,))[0]
+    wanted = max(theirs) if isinstance(theirs, tuple) else int(theirs)  # dask has all lengths
+    down = max(high, min(-(-wanted // high), fit // high) * high)
+    across = columns if fit else wide
+    for top in range(0, rows, down):
+        for left in range(0, columns, across):
+            yield top, left, np.asarray(frames[top : top + down, left : left + across])
 
 
 def describe_scan(group: zarr.Group, scan: Scan4D) -> None:
@@ -88,14 +122,8 @@ def create_frames(
     group: zarr.Group, scan_shape: tuple[int, int], shape: tuple[int, int], dtype: np.dtype[Any]
 ) -> zarr.Array[Any]:
     """An empty array for the frames of a scan; `write_rows` fills it."""
-    return group.create_array(
-        "frames",
-        shape=(*scan_shape, *shape),
-        dtype=np.dtype(dtype).newbyteorder("<"),
-        chunks=chunk_shape(scan_shape, shape, np.dtype(dtype).itemsize),
-        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()],
-        config={"write_empty_chunks": True},  # so that a chunk not there is a chunk lost
-    )
+    chunks = chunk_shape(scan_shape, shape, np.dtype(dtype).itemsize)
+    return compressed_array(group, "frames", (*scan_shape, *shape), dtype, chunks)
 
 
 def write_rows(array: zarr.Array[Any], rows: Iterable[NDArray[Any]]) -> None:
