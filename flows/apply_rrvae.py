@@ -44,17 +44,19 @@ def apply_rrvae(
     rings: str | None = None,
     keep: bool = True,
     n_workers: int = 1,
+    scheduler: str | None = None,
 ) -> tuple[RrvaeOutcome, ...]:
     """Map scans by a trained model; each is told to be in or out of its distribution.
 
     Parameters
     ----------
     model : reference of an `rrvae` artefact, or a model.safetensors with preparation.yaml beside.
-    sources, store, stated, overfocus, rings, keep, n_workers : as of `train_rrvae`.
+    sources, store, stated, overfocus, rings, keep, n_workers, scheduler : as of
+        `train_rrvae`.
     preparation : choices that differ from those in training, such as the gain of these scans.
     """
     ArtefactStore(store).create()
-    with workers(n_workers) as address:
+    with workers(n_workers, scheduler) as address:
         outcomes: tuple[RrvaeOutcome, ...] = _each(
             one_scan,
             [

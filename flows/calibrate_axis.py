@@ -22,6 +22,7 @@ def calibrate_axis(
     name: str = "axis",
     reach_deg: float = 10.0,
     n_workers: int = 1,
+    scheduler: str | None = None,
 ) -> str:
     """Calibrate the rotation axis; a series that tells none stops no other.
 
@@ -32,11 +33,13 @@ def calibrate_axis(
     name : of the calibration.
     reach_deg : half range of the search about the axis each series was reduced with.
     n_workers : series at once.
+    scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
+        a batch system, as in configs/schedulers.
 
     Returns
     -------
     Reference of the `rotation-axis` artefact.
     """
     ArtefactStore(store).create()
-    with prefect_progress(name, f"calibrate-axis {name}"), workers(n_workers) as address:
+    with prefect_progress(name, f"calibrate-axis {name}"), workers(n_workers, scheduler) as address:
         return by_series(list(indexed), store, name, reach_deg, address)

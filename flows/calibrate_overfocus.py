@@ -61,6 +61,7 @@ def calibrate_overfocus(
     stated: ScanMetadata | None = None,
     keep: bool = True,
     n_workers: int = 1,
+    scheduler: str | None = None,
 ) -> tuple[OverfocusOutcome, ...]:
     """Calibrate scans, from files to reports.
 
@@ -72,9 +73,11 @@ def calibrate_overfocus(
     stated : what the user states about all these scans.
     keep : whether scans in files are kept as artefacts.
     n_workers : scans to calibrate at once.
+    scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
+        a batch system, as in configs/schedulers.
     """
     ArtefactStore(store).create()
-    with workers(n_workers) as address:
+    with workers(n_workers, scheduler) as address:
         outcomes: tuple[OverfocusOutcome, ...] = _each(
             one_scan,
             [

@@ -32,6 +32,7 @@ def merge_project(
     config: ReductionConfig | None = None,
     merging: MergingConfig | None = None,
     n_workers: int = 1,
+    scheduler: str | None = None,
 ) -> Reduced:
     """Sort and merge every series that sessions of a project brought, in whichever of them.
 
@@ -45,6 +46,8 @@ def merge_project(
     config : choices of reduction; None for the defaults.
     merging : choices of sorting and merging; None for the defaults.
     n_workers : processes to work with.
+    scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
+        a batch system, as in configs/schedulers.
     """
     outcomes = outcomes_of_project(project, store)
     if not outcomes:
@@ -53,7 +56,7 @@ def merge_project(
             "`ewaldflow artefacts ls arrival` lists their series",
         )  # fmt: skip
     known = load_sample(sample) if sample else None
-    with series_progress(f"merge {project}", ()), workers(n_workers) as address:
+    with series_progress(f"merge {project}", ()), workers(n_workers, scheduler) as address:
         outcomes, phases, found = finish_session(
             outcomes, store, project, config, merging, known, address
         )

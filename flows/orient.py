@@ -65,6 +65,7 @@ def orient(
     config: OrientationConfig | None = None,
     n_workers: int = 1,
     name: str = "goniometer",
+    scheduler: str | None = None,
 ) -> Oriented:
     """Refine the orientations of reduced series, and compare the goniometer over them.
 
@@ -74,9 +75,11 @@ def orient(
     store : root of the artefact store.
     config : choices; None for the defaults.
     n_workers : series to refine at once.
+    scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
+        a batch system, as in configs/schedulers.
     name : of the study.
     """
-    with series_progress(f"orient {name}", reductions), workers(n_workers) as address:
+    with series_progress(f"orient {name}", reductions), workers(n_workers, scheduler) as address:
         outcomes = _each(one_reduction, [(ref, store, config, address) for ref in reductions],
                          address)  # fmt: skip
     for one in outcomes:

@@ -22,6 +22,7 @@ def recenter(
     store: Path,
     name: str = "images",
     n_workers: int = 1,
+    scheduler: str | None = None,
 ) -> str:
     """Find the direct beam on each image; a bad image stops no other.
 
@@ -32,11 +33,13 @@ def recenter(
     store : root of the artefact store.
     name : of the set.
     n_workers : images at once.
+    scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
+        a batch system, as in configs/schedulers.
 
     Returns
     -------
     Reference of the `centres` artefact.
     """
     ArtefactStore(store).create()
-    with prefect_progress(name, f"recenter {name}"), workers(n_workers) as address:
+    with prefect_progress(name, f"recenter {name}"), workers(n_workers, scheduler) as address:
         return recenter_images(list(images), calibration, store, name, address)

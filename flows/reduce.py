@@ -80,6 +80,7 @@ def reduce(
     merging: MergingConfig | None = None,
     sample: Sample | None = None,
     calibrations: Sequence[str] = (),
+    scheduler: str | None = None,
 ) -> Reduced:
     """Reduce rotation series, from files to merged phases and reports.
 
@@ -91,6 +92,8 @@ def reduce(
     overrides : what the user states about the series; wins over what files say.
     config : choices of the reduction engine.
     n_workers : series to reduce at once.
+    scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
+        a batch system, as in configs/schedulers.
     session : name for this set of series.
     merging : choices of sorting and merging.
     sample : composition, where known: phases are then solved as well.
@@ -98,7 +101,7 @@ def reduce(
     """
     ArtefactStore(store).create()
     names = series_names(sources)
-    with series_progress(f"reduce {session}", names), workers(n_workers) as address:
+    with series_progress(f"reduce {session}", names), workers(n_workers, scheduler) as address:
         outcomes = _each(
             one_series,
             [

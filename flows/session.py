@@ -56,6 +56,7 @@ def session(
     n_workers: int = 1,
     merge_every: int = 4,
     arrival_limit_s: float = 600.0,
+    scheduler: str | None = None,
 ) -> Reduced:
     """Reduce the series of a session that an instrument announced, and merge what there is.
 
@@ -74,6 +75,8 @@ def session(
     config : choices of reduction; None for the defaults.
     merging : choices of sorting and merging; None for the defaults.
     n_workers : series to reduce at once.
+    scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
+        a batch system, as in configs/schedulers.
     merge_every : series after which an unfinished session is merged anew.
     arrival_limit_s : how long frames that are still on their way are waited for.
     """
@@ -85,7 +88,7 @@ def session(
         "reduction": None if config is None else config.model_dump(mode="json"),
     }
     labels = [_label(name, one) for one in series]
-    with series_progress(f"session {name}", labels), workers(n_workers) as address:
+    with series_progress(f"session {name}", labels), workers(n_workers, scheduler) as address:
         now = _each(
             arrived_series,
             [

@@ -42,6 +42,7 @@ def sweep_rrvae(
     rings: str | None = None,
     keep: bool = True,
     n_workers: int = 1,
+    scheduler: str | None = None,
 ) -> tuple[str, tuple[Point, ...]]:
     """Train on one scan with every combination of values, and compare.
 
@@ -52,6 +53,8 @@ def sweep_rrvae(
     repeat : times that each combination is trained, with other seeds.
     plan : choices that all share.
     n_workers : trainings at once.
+    scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
+        a batch system, as in configs/schedulers.
     store, stated, overfocus, rings, keep : as of `train_rrvae`.
 
     Returns
@@ -61,7 +64,7 @@ def sweep_rrvae(
     points = grid(plan or Plan(), tried or {}, repeat)
     ArtefactStore(store).create()
     (name,) = names_of([source])
-    with workers(n_workers) as address:
+    with workers(n_workers, scheduler) as address:
         scan = kept_scan(source, name, store, stated, keep, address)
         name = name_in(scan or source)
         digits = len(str(len(points)))

@@ -65,6 +65,7 @@ def train_rrvae(
     rings: str | None = None,
     keep: bool = True,
     n_workers: int = 1,
+    scheduler: str | None = None,
 ) -> tuple[RrvaeOutcome, ...]:
     """Learn rotation and content of scans, each by an ensemble of its own.
 
@@ -78,10 +79,12 @@ def train_rrvae(
     rings : reference of a `rings` artefact or a PONI.
     keep : whether scans in files are kept as artefacts.
     n_workers : scans at once.
+    scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
+        a batch system, as in configs/schedulers.
     """
     ArtefactStore(store).create()
     names = names_of(sources)
-    with workers(n_workers) as address:
+    with workers(n_workers, scheduler) as address:
         outcomes: tuple[RrvaeOutcome, ...] = _each(
             one_scan,
             [
