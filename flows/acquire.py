@@ -87,6 +87,7 @@ def acquire(
     n_workers: int = 1,
     merging: MergingConfig | None = None,
     merge_every: int = 4,
+    scheduler: str | None = None,
 ) -> Acquired:
     """Run a SerialRED session.
 
@@ -100,6 +101,8 @@ def acquire(
     calibrate_first : measure them now instead.
     config : choices of the reduction engine.
     n_workers : processes that reduce series meanwhile.
+    scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
+        a batch system, as in configs/schedulers.
     merging : choices of sorting and merging.
     merge_every : series after which all so far are merged, for who looks on and for
         `stop.completeness`; the collecting goes on meanwhile.
@@ -119,7 +122,7 @@ def acquire(
         return 0.0 if hunt is None else _COLLECTING * hunt.part_done()
 
     with (
-        workers(n_workers, apart=True) as address,
+        workers(n_workers, scheduler, apart=True) as address,
         prefect_progress("acquire", f"acquire {session.name}", part_done),
     ):
         merges = Merges(session, store, merge_every, config, merging, address)
