@@ -119,6 +119,7 @@ async def _deployments(settings: ServiceSettings) -> tuple[str, ...]:
         given = {
             "store": str(settings.store),
             "n_workers": settings.workers_per_flow,
+            "scheduler": settings.scheduler,
             "merge_every": settings.merge_every,
             **one.get("parameters", {}),
         }

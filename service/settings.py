@@ -46,6 +46,8 @@ class ServiceSettings(_Strict):
     database : connection of PostgreSQL, postgresql+asyncpg://...; None for SQLite in `home`.
     compute_slots : flows that compute at once.
     workers_per_flow : series that a flow reduces at once.
+    scheduler : where they run: "local"; tcp://HOST:PORT of a Dask scheduler; or a batch system, as
+        in configs/schedulers.
     merge_every : series of a session after which it is merged anew while it runs.
     heartbeat_s : seconds between signs of life of a flow; one silent for three is taken for dead.
     attempts : how often a flow that died is started anew.
@@ -65,6 +67,7 @@ class ServiceSettings(_Strict):
     database: str | None = None
     compute_slots: PositiveInt = 2
     workers_per_flow: PositiveInt = 1
+    scheduler: str = "local"
     merge_every: PositiveInt = 4
     heartbeat_s: Annotated[int, Field(ge=30)] = 30  # the least that Prefect takes
     attempts: PositiveInt = 5
