@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from . import options
 from .output import acquisition_progress, console, outcome_table, table
 from .reduce import STORE, Store, prepare, show_phases, shown
 
@@ -26,9 +27,8 @@ def acquire(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure the calibrations first.")
     ] = False,
-    workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Series reduced at once, meanwhile.")
-    ] = 1,
+    workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     crystals: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Stop after so many whole series.")
     ] = None,
@@ -62,7 +62,7 @@ def acquire(
     with acquisition_progress(config.stop.crystals):
         from ..flows.acquire import acquire as flow
 
-        done = flow(config, store, calibration, calibrate, None, workers)
+        done = flow(config, store, calibration, calibrate, None, workers, scheduler=scheduler)
     return conclude(done, store)
 
 

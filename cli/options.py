@@ -20,6 +20,24 @@ else:
     Overrides = Any  # evaluated when a command is made; the real one takes long to import
 
 _PANEL = "What the files say wrongly or not at all"
+_RUN = "How it is run"
+
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Worker processes: so many at once.",
+        rich_help_panel=_RUN,
+    ),
+]  # fmt: skip
+
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler", metavar="local|ADDRESS|NAME|FILE", rich_help_panel=_RUN,
+        help="Where workers are: this machine, a Dask scheduler (tcp://HOST:8786), or jobs of a "
+        "batch system (`slurm`, or a YAML file as configs/schedulers/slurm.yaml).",
+    ),
+]  # fmt: skip
 
 
 def _stated(flags: str, metavar: str, text: str) -> Any:

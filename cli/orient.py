@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,9 +26,8 @@ def orient(
         typer.Argument(metavar="REDUCTION_REF", help="Reductions, as `ewaldflow artefacts` lists."),
     ],
     store: Store = STORE,
-    workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Series at once.", rich_help_panel=_RUN)
-    ] = 1,
+    workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     name: Annotated[
         str, typer.Option(metavar="NAME", help="Name of the study.", rich_help_panel=_RUN)
     ] = "goniometer",
@@ -74,8 +72,8 @@ def orient(
     with progress(len(reductions)):
         from ..flows.orient import orient as flow
 
-        n_workers = min(workers, len(reductions), os.cpu_count() or 1)
-        done = flow(reductions, store, chosen, n_workers, name)
+        n_workers = min(workers, len(reductions))
+        done = flow(reductions, store, chosen, n_workers, name, scheduler)
     failed = [one for one in done.outcomes if one.reason]
     if len(failed) == len(done.outcomes) == 1:
         print(f"ewaldflow: {failed[0].reason}", file=sys.stderr)

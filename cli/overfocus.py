@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -58,9 +57,8 @@ def calibrate_overfocus(
         typer.Argument(metavar="SCAN", help="Files, zarr folders, or `scan` artefacts."),
     ],
     store: Store = STORE,
-    workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Scans at once.", rich_help_panel=_RUN)
-    ] = 1,
+    workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     keep: Annotated[
         bool,
         typer.Option(help="Keep a copy of the scan in the store.", rich_help_panel=_RUN),
@@ -146,8 +144,7 @@ def calibrate_overfocus(
     with progress(len(scans), of_scan):
         from ..flows.calibrate_overfocus import calibrate_overfocus as flow
 
-        n_workers = min(workers, len(scans), os.cpu_count() or 1)
-        done = flow(scans, store, plan, stated, keep, n_workers)
+        done = flow(scans, store, plan, stated, keep, workers, scheduler)
     return _conclude(done, store)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -44,10 +43,8 @@ def reduce(
         list[Path], typer.Argument(metavar="DIR", help="Folders of frames, or stacks.")
     ],
     store: Store = STORE,
-    workers: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Series at once.", rich_help_panel=_RUN),
-    ] = 1,
+    workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     session: Annotated[
         str, typer.Option(metavar="NAME", help="Name of this set.", rich_help_panel=_RUN)
     ] = "session",
@@ -126,13 +123,13 @@ def reduce(
 
         load_instrument(instrument)  # so that a misspelt name is told once, not for each series
     calibrations = calibrations_at_once(calibration, store)
-    n_workers = min(workers, len(sources), os.cpu_count() or 1)
+    n_workers = min(workers, len(sources))
     prepare(store)
     with progress(len(sources)):
         from ..flows.reduce import reduce as flow
 
         done = flow(sources, store, instrument, overrides, chosen, n_workers, session, how, known,
-                    calibrations)  # fmt: skip
+                    calibrations, scheduler)  # fmt: skip
     return conclude(done, store)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,9 +58,6 @@ Config = Annotated[
 ]
 Name = Annotated[
     str, typer.Option(metavar="NAME", help="Name of the result.", rich_help_panel=_RUN)
-]
-Workers = Annotated[
-    int, typer.Option(metavar="N", min=1, help="So many at once.", rich_help_panel=_RUN)
 ]
 
 
@@ -208,7 +204,8 @@ def recenter(
         str, typer.Option("--calibration", metavar="REF|PONI", help="Of the camera.")
     ],
     store: Store = STORE,
-    workers: Workers = 1,
+    workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     name: Name = "images",
 ) -> int:
     """Find the direct beam on images of a calibrated camera.
@@ -223,12 +220,12 @@ def recenter(
     """
     from ..lib.artefacts import ArtefactStore
 
-    n_workers = min(workers, len(images), os.cpu_count() or 1)
+    n_workers = min(workers, len(images))
     prepare(store)
     with progress(1):
         from ..flows.recenter import recenter as flow
 
-        ref = flow(images, calibration, store, name, n_workers)
+        ref = flow(images, calibration, store, name, n_workers, scheduler)
     from ..tasks.report import PAGE
 
     artefact = ArtefactStore(store).get(ref)
@@ -251,7 +248,8 @@ def calibrate_axis(
         ),
     ],
     store: Store = STORE,
-    workers: Workers = 1,
+    workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     reach: Annotated[
         float,
         typer.Option(metavar="°", min=0.5, help="Half range of the search.", rich_help_panel=_FIT),
@@ -272,12 +270,12 @@ def calibrate_axis(
     """
     from ..lib.artefacts import ArtefactStore
 
-    n_workers = min(workers, len(indexed), os.cpu_count() or 1)
+    n_workers = min(workers, len(indexed))
     prepare(store)
     with progress(len(indexed)):
         from ..flows.calibrate_axis import calibrate_axis as flow
 
-        ref = flow(indexed, store, name, reach, n_workers)
+        ref = flow(indexed, store, name, reach, n_workers, scheduler)
     from ..tasks.report import PAGE
     from ..tasks.rotation_axis import YAML
 

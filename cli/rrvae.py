@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +37,6 @@ from .rrvae_options import (
     Rings,
     Scans,
     Seeds,
-    Workers,
     option,
     plan_of,
     values_of,
@@ -61,7 +59,8 @@ app = typer.Typer(
 def train(
     scans: Scans,
     store: Store = STORE,
-    workers: Workers = 1,
+    workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     keep: Keep = True,
     model: ModelChoice = None,
     latents: Latents = None,
@@ -108,8 +107,9 @@ def train(
     with progress(len(scans), of_scan):
         from ..flows.train_rrvae import train_rrvae as flow
 
-        n_workers = min(workers, len(scans), os.cpu_count() or 1)
-        done = flow(scans, store, plan, stated, overfocus, rings, keep, n_workers)
+        n_workers = min(workers, len(scans))
+        done = flow(scans, store, plan, stated, overfocus, rings, keep, n_workers,
+                    scheduler)  # fmt: skip
     return _conclude(done, store, "trusted")
 
 
@@ -118,7 +118,8 @@ def apply(
     model: Name,
     scans: Scans,
     store: Store = STORE,
-    workers: Workers = 1,
+    workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     keep: Keep = True,
     overfocus: Overfocus = None,
     rings: Rings = None,
@@ -152,8 +153,9 @@ def apply(
     with progress(len(scans), of_scan):
         from ..flows.apply_rrvae import apply_rrvae as flow
 
-        n_workers = min(workers, len(scans), os.cpu_count() or 1)
-        done = flow(model, scans, store, preparation, stated, overfocus, rings, keep, n_workers)
+        n_workers = min(workers, len(scans))
+        done = flow(model, scans, store, preparation, stated, overfocus, rings, keep, n_workers,
+                    scheduler)  # fmt: skip
     return _conclude(done, store, "in distribution")
 
 
@@ -171,7 +173,8 @@ def sweep(
         typer.Option(metavar="N", min=1, help="Each with N sets of seeds.", rich_help_panel=HOW),
     ] = 1,
     store: Store = STORE,
-    workers: Workers = 1,
+    workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     keep: Keep = True,
     model: ModelChoice = None,
     latents: Latents = None,
@@ -215,9 +218,9 @@ def sweep(
     with progress(count, of_scan):
         from ..flows.sweep_rrvae import sweep_rrvae as flow
 
-        n_workers = min(workers, count, os.cpu_count() or 1)
+        n_workers = min(workers, count)
         ref, points = flow(
-            scan, store, values, repeat, plan, stated, overfocus, rings, keep, n_workers
+            scan, store, values, repeat, plan, stated, overfocus, rings, keep, n_workers, scheduler
         )
     return _conclude_sweep(ref, points, store)
 

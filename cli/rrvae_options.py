@@ -36,7 +36,6 @@ def option(panel: str, metavar: str, text: str, *flags: str) -> Any:
 Scans = Annotated[
     list[str], typer.Argument(metavar="SCAN", help="Files, zarr folders, or `scan` artefacts.")
 ]
-Workers = Annotated[int, typer.Option(metavar="N", min=1, help="At once.", rich_help_panel=RUN)]
 Keep = Annotated[
     bool, typer.Option(help="Keep a copy of the scan in the store.", rich_help_panel=RUN)
 ]

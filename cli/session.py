@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..lib.errors import UserError
+from . import options
 from .output import console, progress
 from .reduce import STORE, Store, conclude, prepare
 from .serve import SETTINGS, Settings
@@ -23,7 +24,8 @@ def session(
     ] = None,
     instrument: Annotated[str | None, typer.Option(metavar="NAME|FILE")] = None,
     sample: Annotated[str | None, typer.Option(metavar="NAME|FILE")] = None,
-    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Series at once.")] = 1,
+    workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="More series will come: merge every few.")
     ] = False,
@@ -67,5 +69,6 @@ def session(
         done = flow(
             place, series, store.absolute(), name or place.name, closed=not unfinished,
             instrument=instrument, sample=sample, n_workers=min(workers, len(series)),
+            scheduler=scheduler,
         )  # fmt: skip
     return conclude(done, store)
