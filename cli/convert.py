@@ -20,6 +20,11 @@ class Format(StrEnum):
     SMV = "smv"
     TIFF = "tiff"
     MRC = "mrc"
+    CBF = "cbf"
+    NXMX = "nxmx"
+    PETS = "pets"
+    REDP = "redp"
+    CRYSALIS = "crysalis"
     XDS = "xds"
     DIALS = "dials"
 

@@ -18,14 +18,16 @@ DIALS_SCRIPT = "dials_import.sh"
 
 
 def write_series(series: RotationSeries, folder: str | Path, format: str = "SMV") -> WriteReport:
-    """Write frames to ``folder/data``, an ``XDS.INP`` and, for SMV, a script for DIALS beside it.
+    """Write a series as one of the formats of `WRITERS`.
 
-    With SMV, XDS gets the lens's distortion as maps and DIALS its ellipse. The folder reads back
-    as the same series: pixels, angles, geometry (but for distortion), mask and gaps.
+    SMV, CBF, TIFF and MRC: frames in ``folder/data``, an ``XDS.INP`` and, for SMV and CBF, a script
+    for DIALS beside it. With SMV, XDS gets the lens's distortion as maps and DIALS its ellipse. The
+    folder reads back as the same series: pixels, angles, geometry (but for distortion), mask, gaps.
+    NXmx, PETS, REDp and CrysAlis: the files that the program of that name begins with.
 
     Parameters
     ----------
-    format : SMV, TIFF or MRC, in any case.
+    format : SMV, CBF, TIFF, MRC, NXmx, PETS, REDp or CrysAlis, in any case.
 
     Raises
     ------
@@ -36,6 +38,8 @@ def write_series(series: RotationSeries, folder: str | Path, format: str = "SMV"
         known = ", ".join(one.name for one in WRITERS)
         raise UserError("format", f"'{format}'", f"one of {known}", "name one of these")
     folder = Path(folder)
+    if writer.complete:
+        return writer.write(series, folder)
     report = writer.write(series, folder / "data")
     template = f"data/{frame_template(series, writer.suffix)}"
     added = report.pedestal_added
@@ -47,7 +51,7 @@ def write_series(series: RotationSeries, folder: str | Path, format: str = "SMV"
             series, folder / XDS_INP, template=template, pedestal_added=added, distortion_maps=maps
         ),
     ]
-    if smv:
+    if smv or writer.name == "CBF":
         notes += write_dials_script(
             series, folder / DIALS_SCRIPT, template=template, pedestal_added=added
         )

@@ -24,6 +24,9 @@ from .write import (
     numbered_from_one,
 )
 
+# instamatic's writer leaves the blank out of ``MAP`` and puts 00 00 41 44 for the byte order
+STAMP_OFFSET = 208
+INSTAMATIC_STAMP = b"MAP\0\0\0AD"
 # Modes whose pixels are real numbers.
 _MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _MODE_OF = {kind: mode for mode, kind in _MODES.items()}
@@ -76,8 +79,7 @@ def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixel
 
 
 def _is_instamatic(stamp: bytes) -> bool:
-    """Its writer leaves the blank out of ``MAP`` and puts 00 00 41 44 for the byte order."""
-    return stamp[:4].rstrip(b"\0 ") == b"MAP" and stamp[4:8] == b"\x00\x00\x41\x44"
+    return stamp[:4].rstrip(b"\0 ") == b"MAP" and stamp[4:8] == INSTAMATIC_STAMP[4:]
 
 
 def _fei(

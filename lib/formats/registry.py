@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import blo, cbf, dm, emd, mib, mrc, nexus, ser, smv, tiff, tvips
+from . import blo, cbf, crysalis, dm, emd, mib, mrc, nexus, nxmx, pets, redp, ser, smv, tiff, tvips
 from .gz import gzipped
 from .source import Reader
 from .write import Writer
@@ -22,7 +22,16 @@ READERS: tuple[Reader, ...] = (
     blo.READER,
     nexus.READER,
 )
-WRITERS: tuple[Writer, ...] = (smv.WRITER, tiff.WRITER, mrc.WRITER)
+WRITERS: tuple[Writer, ...] = (
+    smv.WRITER,
+    tiff.WRITER,
+    mrc.WRITER,
+    cbf.WRITER,
+    nxmx.WRITER,
+    pets.WRITER,
+    redp.WRITER,
+    crysalis.WRITER,
+)
 
 HEAD_BYTES = 1024  # enough for every reader to sniff
 

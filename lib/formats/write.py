@@ -46,11 +46,20 @@ class WriteReport:
 
 @dataclass(frozen=True)
 class Writer:
-    """One file format to write frames in: ``write(series, folder)``, a file per frame."""
+    """One format to write a series in.
+
+    Attributes
+    ----------
+    name : as people call it.
+    suffix : of its frames' files.
+    write : ``write(series, folder)``, a file per frame; or all that the program needs.
+    complete : whether `write` makes all that the program needs, with its own names for folders.
+    """
 
     name: str
     suffix: str
     write: Callable[[RotationSeries, Path], WriteReport]
+    complete: bool = False
 
 
 class PixelCast:
