@@ -360,16 +360,15 @@ def _in_folder(
     folder: str, work: Callable[..., T], args: Iterable[Any], kwargs: dict[str, Any]
 ) -> T:
     """The work, done where paths mean what they mean to who asked."""
-    if os.getcwd() != folder:
-        try:
-            os.chdir(folder)
-        except OSError as error:
-            from socket import gethostname
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        from socket import gethostname
 
-            raise UserError(
-                f"worker on {gethostname()}", f"{folder}: {(error.strerror or '').lower()}",
-                "the folders of this machine", "work on a file system that all of them share",
-            ) from None  # fmt: skip
+        raise UserError(
+            f"worker on {gethostname()}", f"{folder}: {(error.strerror or '').lower()}",
+            "the folders of this machine", "work on a file system that all of them share",
+        ) from None  # fmt: skip
     return work(*args, **kwargs)
 
 
