@@ -55,7 +55,9 @@ def resampled_descan(
 
 def draw_regions(count: int, resamplings: int, seed: int) -> NDArray[np.int64]:
     """(resampling, region) how often each region is drawn, with replacement."""
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamplings)
+    drawn = np.random.default_rng(seed).integers(count, size=(resamplings, count))
+    drawn += np.arange(resamplings)[:, None] * count
+    return np.bincount(drawn.ravel(), minlength=resamplings * count).reshape(resamplings, count)
 
 
 def covariance_of(movement: Vectors, descan: Vectors) -> Vectors:

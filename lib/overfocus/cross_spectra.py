@@ -15,6 +15,7 @@ only across themselves, do as well.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from scipy.ndimage import distance_transform_edt, maximum_filter
 Floats = NDArray[np.float32]
 Vectors = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+#: Summed correlation at each shift, by lag; see `Correlations`.
+Maps = dict[int, Vectors]
 
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 #: Shifts are looked for up to this share of the disc's diameter.
@@ -126,25 +129,35 @@ def _tapered(mask: Mask) -> Floats:
     return np.asarray(np.sin(0.5 * np.pi * rise) ** 2, np.float32)
 
 
-def correlations(spectra: Spectra, use: Mask, axis: int) -> Correlations | None:
+def halves_of(spectra: Spectra, use: Mask, axis: int) -> tuple[Maps, Maps]:
     """Correlations of pairs apart along a scan axis (0: of different rows) where both are in `use`.
 
-    None if there is no such pair.
+    One for each half of the scan along the other axis, so that every pair is in one of them.
     """
-    points = spectra.real.shape[axis]
-    lags, maps, variance = [], [], []
+    points, others = spectra.real.shape[axis], use.any(axis)
+    present = np.flatnonzero(others)
+    cut = int(present[len(present) // 2]) if len(present) else 0
+    found: tuple[Maps, Maps] = ({}, {})
     for lag in LAGS:
         if lag > max(1, points // 2) or lag >= points:
             break
-        total, pairs = _cross(spectra.real, spectra.imaginary, use, lag, axis)
-        if pairs == 0:
-            continue
-        weighted = (total * spectra.weight).reshape(spectra.size[0], -1)
-        map_ = _correlation(weighted, spectra.size, spectra.reach)
+        for maps, first, stop in ((found[0], 0, cut), (found[1], cut, len(others))):
+            total, pairs = _cross(spectra.real, spectra.imaginary, use, lag, axis, first, stop)
+            if pairs:
+                weighted = (total * spectra.weight).reshape(spectra.size[0], -1)
+                maps[lag] = _correlation(weighted, spectra.size, spectra.reach)
+    return found
+
+
+def together(parts: Sequence[Maps], spectra: Spectra) -> Correlations | None:
+    """The correlations of several parts of a scan as one; None if there are none."""
+    lags = sorted({lag for part in parts for lag in part})
+    maps, variance = [], []
+    for lag in lags:
+        map_ = np.sum([part[lag] for part in parts if lag in part], axis=0)
         ratio = map_ / np.sqrt(spectra.overlap)
         # of white noise the ratio's spread is the same everywhere; its middle half is mostly noise
         spread = 1.4826 * float(np.median(np.abs(ratio - np.median(ratio))))
-        lags.append(lag)
         maps.append(map_)
         shared = spectra.overlap > LEAST_OVERLAP * spectra.overlap.max()
         variance.append(np.where(shared, max(spread, 1e-12) ** 2 * spectra.overlap, 0))
@@ -327,17 +340,22 @@ def _peak(map_: Vectors, near: Vectors) -> tuple[Vectors, tuple[int, int]] | Non
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _cross(real, imaginary, use, lag, axis):  # type: ignore[no-untyped-def]
-    """Sum over pairs of conj(first) * second, and how many pairs."""
+def _cross(real, imaginary, use, lag, axis, first, stop):  # type: ignore[no-untyped-def]
+    """Sum over pairs of conj(one) * other, and how many pairs.
+
+    Along `axis` they are a lag apart, along the other axis at `first` to `stop`.
+    """
     rows, columns, n = real.shape
     down, right = (lag, 0) if axis == 0 else (0, lag)
+    top, bottom = (0, rows - down) if axis == 0 else (first, stop)
+    left, end = (first, stop) if axis == 0 else (0, columns - right)
     total = np.zeros(n, np.complex128)
     re, im = np.empty(n, np.float32), np.empty(n, np.float32)
     pairs = 0
-    for i in range(rows - down):
+    for i in range(top, bottom):
         re[:] = 0
         im[:] = 0
-        for j in range(columns - right):
+        for j in range(left, end):
             if not (use[i, j] and use[i + down, j + right]):
                 continue
             pairs += 1

@@ -105,9 +105,11 @@ def sectors_apart(flux: EdgeFlux, scan: Vectors, beam: Floats) -> float:
     """Largest difference of D from every other sector and from the rest, binned pixels."""
     found = []
     for half in (0, 1):
-        residual = flux.residual.copy()
-        residual[:, half::2] = np.nan
-        fitted = fit_descan(EdgeFlux(residual, flux.predicted, flux.response), scan, beam)
+        part = slice(1 - half, None, 2)
+        every_other = EdgeFlux(
+            flux.residual[:, part], flux.predicted[:, part], flux.response[:, part]
+        )
+        fitted = fit_descan(every_other, scan, beam)
         if fitted is None:
             return float("nan")
         found.append(fitted.descan)
@@ -126,20 +128,26 @@ def edge_flux(
     out = np.zeros((len(state.use), SECTORS, 4), np.float32)
     where = np.argwhere(ring >= 0)
     sector = ring[ring >= 0]
+    order = np.argsort(sector, kind="stable")  # pixels of a sector follow each other
+    where = where[order]
+    at = tuple(where.T)
+    edge = np.column_stack([aperture[at], along_y[at], along_x[at]])
+    cut = np.searchsorted(sector[order], np.arange(SECTORS + 1))
+    height, width = state.frames.shape[1:]
+    flat = state.frames.reshape(-1, height * width)
+    pixel = ((where + state.corner) @ (width, 1)).astype(np.uint64)
     if step is None:
-        ones = np.ones((1, *aperture.shape), np.float32)
-        plane = np.zeros(len(state.use), np.int32)
-        base = np.zeros((len(state.use), 2), np.int32)
-        rest = np.zeros((len(state.use), 2), np.float32)
-        fields = (ones, ones * 0, ones * 0, ones * np.float32(1e9))
+        _flux_of_even(flat, state.use, state.beam, edge, pixel, cut, out)
     else:
-        plane, base, rest = step.shifts.plane, step.shifts.base, step.shifts.rest
-        grid = step.grid
-        fields = (grid.mean, grid.gradient_y, grid.gradient_x, grid.coverage)
-    _flux(
-        state.frames, state.corner, state.use, state.beam, aperture, along_y, along_x,
-        where, sector, plane, base, rest, *fields, np.float32(least_coverage), out,
-    )  # fmt: skip
+        shifts, grid = step.shifts, step.grid
+        fields = np.stack([grid.mean, grid.gradient_y, grid.gradient_x, grid.coverage], -1)
+        across = shifts.shape[1]
+        place = (where @ (across, 1)).astype(np.uint64)
+        begin = (shifts.base @ (across, 1)).astype(np.uint64)
+        _flux(
+            flat, state.use, state.beam, edge, pixel, place, cut, shifts.plane, begin,
+            shifts.rest, fields.reshape(len(fields), -1, 4), np.float32(least_coverage), out,
+        )  # fmt: skip
     told = out.astype(float)
     return EdgeFlux(told[..., 0], told[..., 1], told[..., 2:4])
 
@@ -151,56 +159,127 @@ def fit_descan(flux: EdgeFlux, scan: Vectors, beam: Floats) -> DescanFit | None:
     if used.sum() < LEAST_SECTORS:
         return None
     known &= used
-    residual = np.where(known, flux.residual, 0)
-    predicted = np.where(known, flux.predicted, 0)
-    response = np.where(known[..., None], flux.response, 0)
-    # unknowns: D row by row; d_s = D s
-    design = (response[..., :, None] * scan[:, None, None, :]).reshape(*known.shape, 4)
-    weight = np.where(known, beam[:, None] / np.maximum(predicted, 1e-6), 0.0)
     descan = np.zeros(4)
+    weight = np.where(known, beam[:, None] / np.maximum(flux.predicted, 1e-6), 0.0)
+    data = np.concatenate(
+        [np.where(known, one, 0)[..., None] for one in (flux.residual, flux.predicted)]
+        + [np.where(known[..., None], flux.response, 0)],
+        axis=-1,
+    )
+    positions = np.ascontiguousarray(scan[:, :2])
     for _ in range(3):
-        # e_k eliminated
-        pp = np.maximum((weight * predicted**2).sum(0), 1e-12)
-        mean = np.einsum("sk,sk,skd->kd", weight, predicted, design) / pp[:, None]
-        level = (weight * predicted * residual).sum(0) / pp
-        apart = design - predicted[..., None] * mean
-        off = residual - predicted * level
-        weighted = apart * weight[..., None]
-        normal = np.einsum("skd,ske->sde", weighted, apart)
-        right = np.einsum("skd,sk->sd", weighted, off)
+        normal, right, means, levels = _normal_equations(data, positions, weight)
         try:
             descan = np.linalg.solve(normal.sum(0), right.sum(0))
         except np.linalg.LinAlgError:
             return None
-        left = (off - apart @ descan) * np.sqrt(weight)
-        live = weight > 0
-        spread = 1.4826 * np.median(np.abs(left[live]))
+        left = _left_over(data, positions, weight, means, levels, descan)
+        spread = 1.4826 * np.median(np.abs(left[weight > 0]))
         weight = np.where(np.abs(left) < 3 * max(spread, 1e-9), weight, 0)
     right -= np.einsum("sde,e->sd", normal, descan)
     return DescanFit(descan.reshape(2, 2), normal, right, int(used.sum()))
 
 
+@njit(cache=True, nogil=True)
+def _normal_equations(data, scan, weight):  # type: ignore[no-untyped-def]
+    """Of D, row by row, by frame, with e_k eliminated; its part of design and of residual."""
+    frames, sectors = weight.shape
+    means, levels, pp = np.zeros((sectors, 4)), np.zeros(sectors), np.full(sectors, 1e-12)
+    design = np.empty(4)
+    for s in range(frames):
+        for k in range(sectors):
+            w = weight[s, k] * data[s, k, 1]
+            pp[k] += w * data[s, k, 1]
+            levels[k] += w * data[s, k, 0]
+            for d in range(4):
+                means[k, d] += w * data[s, k, 2 + d // 2] * scan[s, d % 2]
+    for k in range(sectors):
+        levels[k] /= pp[k]
+        means[k] /= pp[k]
+    normal, right = np.zeros((frames, 4, 4)), np.zeros((frames, 4))
+    for s in range(frames):
+        for k in range(sectors):
+            w, p = weight[s, k], data[s, k, 1]
+            if w == 0:
+                continue
+            off = w * (data[s, k, 0] - p * levels[k])
+            for d in range(4):
+                design[d] = data[s, k, 2 + d // 2] * scan[s, d % 2] - p * means[k, d]
+            for d in range(4):
+                right[s, d] += design[d] * off
+                for e in range(d + 1):
+                    normal[s, d, e] += w * design[d] * design[e]
+        for d in range(4):
+            for e in range(d):
+                normal[s, e, d] = normal[s, d, e]
+    return normal, right, means, levels
+
+
+@njit(cache=True, nogil=True)
+def _left_over(data, scan, weight, means, levels, descan):  # type: ignore[no-untyped-def]
+    """(frame, sector) residuals of a D in standard errors, 0 where the weight is."""
+    out = np.zeros(weight.shape)
+    for s in range(weight.shape[0]):
+        for k in range(weight.shape[1]):
+            p = data[s, k, 1]
+            left = data[s, k, 0] - p * levels[k]
+            for d in range(4):
+                design = data[s, k, 2 + d // 2] * scan[s, d % 2] - p * means[k, d]
+                left -= design * descan[d]
+            out[s, k] = left * np.sqrt(weight[s, k])
+    return out
+
+
+@njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "reassoc"})
+def _flux_of_even(frames, use, beam, edge, pixel, cut, out):  # type: ignore[no-untyped-def]
+    """`_flux` of a shadow of 1."""
+    sectors = len(cut) - 1
+    even = np.zeros((sectors, 3), np.float32)
+    for k in range(sectors):
+        for j in range(cut[k], cut[k + 1]):
+            even[k] += edge[j]
+    frame = np.empty(frames.shape[1], np.float32)
+    for i in range(len(use)):
+        frame[:] = frames[use[i]]  # read in order; gathering from far memory takes three times that
+        for k in range(sectors):
+            total = np.float32(0)
+            for j in range(cut[k], cut[k + 1]):
+                total += frame[pixel[j]]
+            out[i, k, 0] = total / beam[i] - even[k, 0]
+            out[i, k, 1] = even[k, 0]
+            out[i, k, 2] = -even[k, 1]
+            out[i, k, 3] = -even[k, 2]
+
+
 @njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "reassoc"})
 def _flux(  # type: ignore[no-untyped-def]
-    frames, corner, use, beam, aperture, along_y, along_x, where, sector, plane, base, rest,
-    shadow, gradient_y, gradient_x, coverage, least, out,
-):  # fmt: skip
-    """Residual flux, prediction and response by frame and sector; NaN if a pixel is unknown."""
+    frames, use, beam, edge, pixel, place, cut, plane, begin, rest, fields, least, out
+):
+    """Residual flux, prediction and response by frame and sector; NaN if a pixel is unknown.
+
+    Pixels of sector k are `cut[k]` to `cut[k + 1]`: `pixel` in a frame, (frame, pixel), and
+    `place` after `begin` in `fields`, (plane, point, 4): shadow, its gradient and its coverage.
+    `edge`, (pixel, 3): the aperture and its gradient.
+    """
+    zero = np.float32(0)
+    frame = np.empty(frames.shape[1], np.float32)
     for i in range(len(use)):
-        frame = frames[use[i]]
-        k, top, left, t = plane[i], base[i, 0], base[i, 1], beam[i]
+        frame[:] = frames[use[i]]
+        grid = fields[plane[i]]
+        first, t = begin[i], beam[i]
         dy, dx = rest[i, 0], rest[i, 1]
-        one = out[i]
-        # without a grid the fields have the size of a frame
-        for j in range(len(sector)):
-            y, x, n = where[j, 0], where[j, 1], sector[j]
-            u, v = top + y, left + x
-            if coverage[k, u, v] < least:
-                one[n, 0] = np.nan
-                continue
-            p = shadow[k, u, v] + dy * gradient_y[k, u, v] + dx * gradient_x[k, u, v]
-            told = aperture[y, x] * p
-            one[n, 0] += frame[corner[0] + y, corner[1] + x] / t - told
-            one[n, 1] += told
-            one[n, 2] -= along_y[y, x] * p
-            one[n, 3] -= along_x[y, x] * p
+        for k in range(len(cut) - 1):
+            counted, told, to_y, to_x = zero, zero, zero, zero
+            seen = True
+            for j in range(cut[k], cut[k + 1]):
+                u = first + place[j]
+                seen &= grid[u, 3] >= least
+                p = grid[u, 0] + dy * grid[u, 1] + dx * grid[u, 2]
+                counted += frame[pixel[j]]
+                told += edge[j, 0] * p
+                to_y += edge[j, 1] * p
+                to_x += edge[j, 2] * p
+            out[i, k, 0] = counted / t - told if seen else np.float32(np.nan)
+            out[i, k, 1] = told
+            out[i, k, 2] = -to_y
+            out[i, k, 3] = -to_x

@@ -170,6 +170,7 @@ def prepared(binned: BinnedScan) -> tuple[Frames, Disc, NDArray[np.bool_], Vecto
     reach = float(np.abs(scan @ descan.T).max())
     inside = disc.distance(bad.shape) < disc.radius - MARGIN_PX - reach
     state.mask = (inside & ~bad).astype(np.float32)
+    state.lit = disc.distance(bad.shape) < disc.radius + max(2.5, reach + MARGIN_PX) + 1.5
     if state.mask.sum() < 50:
         raise NotCalibratedError(
             f"only {int(state.mask.sum())} binned pixels stay inside the disc over the scan"

@@ -27,9 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 
-from .object_grid import Floats, ObjectGrid, Shifts, compare, object_of, shifts_of
+from .object_grid import Floats, ObjectGrid, Shifts, object_of, shifts_of
+from .shift_and_add import compare, plane_by_plane, spans_of
 
 Vectors = NDArray[np.float64]
+
+#: That share the planes of the object among them.
+THREADS = 2
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Frames:
     mask : (row, column) float32, 1 inside the disc wherever descan moves it.
     weight : (row, column) w, the static layer: aperture and gain.
     beam : (used frame,) t, intensities about 1.
+    lit : (row, column) bool, where the static layer is sought; everywhere if None.
     """
 
     frames: Floats
@@ -54,6 +59,7 @@ class Frames:
     mask: Floats
     weight: Floats
     beam: Floats
+    lit: NDArray[np.bool_] | None = None
 
     def some(self, which: NDArray[np.bool_]) -> Frames:
         """The same fit with part of the frames in use."""
@@ -99,16 +105,24 @@ def compared(state: Frames, movement: Vectors, finer: int) -> Step:
     """Make the object for G = `movement`, (2, columns of scan), and compare the frames with it."""
     shifts = shifts_of(state.scan @ movement.T, state.mask.shape, finer)
     grid = object_of(
-        state.frames, state.corner, state.use, state.beam, state.weight, state.mask, shifts
-    )
-    sums = np.zeros((len(state.use), 9), np.float32)
-    layer = np.zeros(state.mask.shape, np.float32)
-    compare(
-        state.frames, state.corner, state.use, state.beam, state.weight, state.mask, shifts.plane,
-        shifts.base, shifts.rest, grid.mean, grid.gradient_y, grid.gradient_x, grid.slope_y,
-        grid.slope_x, sums, layer,
+        state.frames, state.corner, state.use, state.beam, state.weight, state.mask, shifts,
+        THREADS,
     )  # fmt: skip
-    return Step(sums.astype(float), layer, grid, shifts)
+    sums = np.zeros((len(state.use), 9), np.float32)
+    layers = np.zeros((finer * finer, *state.mask.shape), np.float32)
+    spans = spans_of(state.mask)
+    wide = spans_of(np.ones_like(state.mask) if state.lit is None else state.lit)
+    told = state.weight * state.mask
+
+    def work(k: int, some: NDArray[np.intp]) -> None:
+        compare(
+            state.frames, state.corner, state.use, state.beam, told, state.mask, spans, wide,
+            shifts.base, shifts.rest, some, grid.mean[k], grid.gradient_y[k], grid.gradient_x[k],
+            grid.slope_y[k], grid.slope_x[k], sums, layers[k],
+        )  # fmt: skip
+
+    plane_by_plane(work, shifts.plane, finer * finer, THREADS)
+    return Step(sums.astype(float), layers.sum(0), grid, shifts)
 
 
 def information_of_movement(state: Frames, step: Step) -> Vectors:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import minimum_filter, uniform_filter
+
+from .shift_and_add import plane_by_plane, scatter, spans_of
 
 Floats = NDArray[np.float32]
 Vectors = NDArray[np.float64]
@@ -93,6 +94,7 @@ def object_of(
     weight: Floats,
     mask: Floats,
     shifts: Shifts,
+    threads: int = 1,
 ) -> ObjectGrid:
     """The most likely shadow for known shifts: summed counts over summed expectation.
 
@@ -103,12 +105,18 @@ def object_of(
     beam : (used frame,) t, intensities.
     weight : (row, column) w, the static layer.
     mask : (row, column) 0 or 1.
+    threads : among which the planes are shared out; the result is the same for any number.
     """
     q = shifts.finer
-    planes = np.zeros((4, q * q, *shifts.shape), np.float32)
-    _scatter(frames, corner, use, beam, weight * mask, mask, shifts.plane, shifts.base,
-             shifts.rest, planes)  # fmt: skip
-    counts, expected = (_interleaved(one, q) for one in planes[:2])
+    planes = np.zeros((q * q, 4, *shifts.shape), np.float32)
+    expected_of_one, spans = weight * mask, spans_of(mask)
+
+    def add(k: int, some: NDArray[np.intp]) -> None:
+        scatter(frames, corner, use, beam, expected_of_one, mask, spans, shifts.base, shifts.rest,
+                some, planes[k])  # fmt: skip
+
+    plane_by_plane(add, shifts.plane, q * q, threads)
+    counts, expected = (_interleaved(planes[:, n], q) for n in (0, 1))
     # some phases may hold no frames at all, so it is whole pixels that are seen or not
     around = uniform_filter(expected, q, mode="constant")
     known = around > 1e-4 * float(around.max(initial=0))
@@ -124,10 +132,9 @@ def object_of(
         _split(np.divide(one, floor, dtype=np.float32), q) for one in (gradient_y, gradient_x)
     )
     # what the frames saw lies beside the middle of the grid point
-    seen = planes[1] > 0
     mean = shadow.copy()
-    beside = planes[0] - planes[2] * along_y - planes[3] * along_x
-    np.divide(beside, planes[1], out=mean, where=seen)
+    beside = planes[:, 0] - planes[:, 2] * along_y - planes[:, 3] * along_x
+    np.divide(beside, planes[:, 1], out=mean, where=planes[:, 1] > 0)
     per_px = float(q * q) / float(np.mean(weight[mask > 0])) if mask.any() else 0.0
     coverage = around * np.float32(per_px)
     return ObjectGrid(mean, shadow, along_y, along_x, slope_y, slope_x, _split(coverage, q))
@@ -181,8 +188,10 @@ def _gradient(fine: Floats) -> tuple[Floats, Floats]:
 def _interleaved(planes: Floats, finer: int) -> Floats:
     """(plane, row, column) to (fine row, fine column)."""
     rows, columns = planes.shape[1:]
-    apart = planes.reshape(finer, finer, rows, columns).transpose(2, 0, 3, 1)
-    return np.ascontiguousarray(apart).reshape(rows * finer, columns * finer)
+    out = np.empty((rows * finer, columns * finer), np.float32)
+    for k in range(finer * finer):
+        out[k // finer :: finer, k % finer :: finer] = planes[k]
+    return out
 
 
 def _split(fine: Floats, finer: int) -> Floats:
@@ -190,81 +199,3 @@ def _split(fine: Floats, finer: int) -> Floats:
     rows, columns = fine.shape[0] // finer, fine.shape[1] // finer
     apart = fine.reshape(rows, finer, columns, finer).transpose(1, 3, 0, 2)
     return np.ascontiguousarray(apart).reshape(finer * finer, rows, columns)
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _scatter(  # type: ignore[no-untyped-def]
-    frames, corner, use, beam, weight, mask, plane, base, rest, out
-):
-    height, width = mask.shape
-    for i in range(len(use)):
-        frame = frames[use[i]]
-        k, top, left, t = plane[i], base[i, 0], base[i, 1], beam[i]
-        ty, tx = t * rest[i, 0], t * rest[i, 1]
-        for y in range(height):
-            to_counts = out[0, k, top + y, left : left + width]
-            to_expected = out[1, k, top + y, left : left + width]
-            to_y = out[2, k, top + y, left : left + width]
-            to_x = out[3, k, top + y, left : left + width]
-            line = frame[corner[0] + y, corner[1] : corner[1] + width]
-            w, m = weight[y], mask[y]
-            for x in range(width):
-                to_counts[x] += line[x] * m[x]
-                to_expected[x] += t * w[x]
-                to_y[x] += ty * w[x]
-                to_x[x] += tx * w[x]
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def compare(  # type: ignore[no-untyped-def]
-    frames, corner, use, beam, weight, mask, plane, base, rest,
-    mean, gradient_y, gradient_x, slope_y, slope_x, sums, layer,
-):  # fmt: skip
-    """Frames against what the grid predicts of them.
-
-    Adds to `sums`, (used frame, 9): sum of frame and of its prediction p; the scores sum r l_y,
-    sum r l_x; the information sum p l_y l_y, p l_y l_x, p l_x l_x, and sum p l_y, p l_x, where l
-    is the slope and r the residual, all of the masked pixels; and to `layer`, (row, column), the
-    sum over frames of what is predicted for a static layer of 1.
-    """
-    height, width = mask.shape
-    for i in range(len(use)):
-        frame = frames[use[i]]
-        k, top, left, t = plane[i], base[i, 0], base[i, 1], beam[i]
-        dy, dx = rest[i, 0], rest[i, 1]
-        zero = np.float32(0)
-        total, told, sy, sx = zero, zero, zero, zero
-        hyy, hyx, hxx, hyt, hxt = zero, zero, zero, zero, zero
-        for y in range(height):
-            o = mean[k, top + y, left : left + width]
-            gy = gradient_y[k, top + y, left : left + width]
-            gx = gradient_x[k, top + y, left : left + width]
-            hy = slope_y[k, top + y, left : left + width]
-            hx = slope_x[k, top + y, left : left + width]
-            line = frame[corner[0] + y, corner[1] : corner[1] + width]
-            w, m, to_layer = weight[y], mask[y], layer[y]
-            for x in range(width):
-                p = t * (o[x] + dy * gy[x] + dx * gx[x])
-                to_layer[x] += p
-                p *= w[x] * m[x]
-                counted = line[x] * m[x]
-                r = counted - p
-                total += counted
-                told += p
-                sy += r * hy[x]
-                sx += r * hx[x]
-                a, b = p * hy[x], p * hx[x]
-                hyy += a * hy[x]
-                hyx += a * hx[x]
-                hxx += b * hx[x]
-                hyt += a
-                hxt += b
-        sums[i, 0] += total
-        sums[i, 1] += told
-        sums[i, 2] += sy
-        sums[i, 3] += sx
-        sums[i, 4] += hyy
-        sums[i, 5] += hyx
-        sums[i, 6] += hxx
-        sums[i, 7] += hyt
-        sums[i, 8] += hxt

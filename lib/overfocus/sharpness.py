@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from .gauss_newton import Frames, Step
 
@@ -29,24 +30,52 @@ def unexplained_of(state: Frames, step: Step) -> float:
     The former is the covariance of residuals of neighbouring pixels, which counting noise has not.
     """
     grid, shifts = step.grid, step.shifts
-    height, width = state.mask.shape
+    some = np.arange(0, len(state.use), max(1, len(state.use) // LOOKED_AT))
+    alike, moving = _alike(
+        state.frames, state.corner, state.use, state.beam, state.weight * state.mask, some,
+        shifts.plane, shifts.base, shifts.rest,
+        grid.mean, grid.gradient_y, grid.gradient_x, grid.shadow, grid.coverage,
+    )  # fmt: skip
+    return float(alike / max(moving, 1e-12))
+
+
+@njit(cache=True, nogil=True)
+def _alike(  # type: ignore[no-untyped-def]
+    frames, corner, use, beam, weight, some, plane, base, rest,
+    mean, gradient_y, gradient_x, shadow, coverage,
+):  # fmt: skip
+    """Sums of products of neighbouring pixels of the residuals, and of the predicted contrast."""
+    height, width = weight.shape
+    left, contrast = np.empty((height, width)), np.empty((height, width))
     alike, moving = 0.0, 0.0
-    for i in range(0, len(state.use), max(1, len(state.use) // LOOKED_AT)):
-        k, (top, left), (dy, dx) = shifts.plane[i], shifts.base[i], shifts.rest[i]
-        here = (k, slice(top, top + height), slice(left, left + width))
-        o = grid.mean[here] + dy * grid.gradient_y[here] + dx * grid.gradient_x[here]
-        y, x = state.corner
-        frame = state.frames[state.use[i], y : y + height, x : x + width]
-        told = state.beam[i] * state.weight * state.mask
-        # where few frames overlap, the object is made to fit
-        told = told * (grid.coverage[here] > LEAST_OVERLAP)
-        left_over = np.where(told > 0, frame - told * o, 0)
-        inside = told > 0
-        if not inside.any():
+    for i in some:
+        k, top, begin = plane[i], base[i, 0], base[i, 1]
+        level, seen = 0.0, 0
+        for y in range(height):
+            for x in range(width):
+                u, v = top + y, begin + x
+                told = beam[i] * weight[y, x]
+                # where few frames overlap, the object is made to fit
+                if told <= 0 or coverage[k, u, v] <= LEAST_OVERLAP:
+                    left[y, x], contrast[y, x] = 0.0, np.nan
+                    continue
+                o = mean[k, u, v] + rest[i, 0] * gradient_y[k, u, v]
+                o += rest[i, 1] * gradient_x[k, u, v]
+                left[y, x] = frames[use[i], corner[0] + y, corner[1] + x] - told * o
+                contrast[y, x] = shadow[k, u, v]
+                level += shadow[k, u, v]
+                seen += 1
+        if seen == 0:
             continue
-        shadow = grid.shadow[here]
-        contrast = told * (shadow - np.average(shadow, weights=inside))
-        for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
-            alike += float(np.vdot(left_over[one], left_over[other]))
-            moving += float(np.vdot(contrast[one], contrast[other]))
-    return alike / max(moving, 1e-12)
+        for y in range(height):
+            for x in range(width):
+                told = beam[i] * weight[y, x]
+                unseen = np.isnan(contrast[y, x])
+                contrast[y, x] = 0.0 if unseen else told * (contrast[y, x] - level / seen)
+                if y > 0:
+                    alike += left[y, x] * left[y - 1, x]
+                    moving += contrast[y, x] * contrast[y - 1, x]
+                if x > 0:
+                    alike += left[y, x] * left[y, x - 1]
+                    moving += contrast[y, x] * contrast[y, x - 1]
+    return alike, moving

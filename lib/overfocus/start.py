@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .binning import bin_frames
-from .cross_spectra import Spectra, candidates, contrast_of, correlations, snr_of, spectra_of
+from .cross_spectra import (
+    Maps,
+    Spectra,
+    candidates,
+    contrast_of,
+    halves_of,
+    snr_of,
+    spectra_of,
+    together,
+)
 from .gauss_newton import Frames
 
 Vectors = NDArray[np.float64]
 
 #: Radius of the disc in coarse pixels.
 COARSE_RADIUS_PX = 12
-#: Scan points along an axis that are looked at; of larger scans, the tile with most contrast.
-TILE = 64
+#: Scan points along an axis that are looked at, of larger scans the tile with most contrast: the
+#: small tile if the movement stands out of it by so much, else the large one.
+SMALL_TILE, TILE = 32, 64
+CLEAR_SNR = 30.0
 
 
 @dataclass(frozen=True)
@@ -51,12 +63,24 @@ def first_movement(
     radius : of the disc, binned pixels.
     descan : (2, 2) first D, binned pixels per scan point; only rules out what is too anisotropic.
     """
+    if max(recorded.shape) > SMALL_TILE:
+        small = _in_tile(state, recorded, radius, descan, SMALL_TILE)
+        if len(small.snr) and min(small.snr[0], small.halves_snr) > CLEAR_SNR:
+            return small
+    return _in_tile(state, recorded, radius, descan, TILE)
+
+
+def _in_tile(
+    state: Frames, recorded: NDArray[np.bool_], radius: float, descan: Vectors, size: int
+) -> Start:
+    """What the tile of `size` scan points along both axes shows."""
     factor = max(1, round(radius / COARSE_RADIUS_PX))
-    contrast, mask, use = _coarse_tile(state, recorded, factor)
+    contrast, mask, use = _coarse_tile(state, recorded, factor, size)
     if mask.sum() < 12:
         return _NONE
     spectra = spectra_of(contrast, mask)
-    down, across = (correlations(spectra, use, axis) for axis in (0, 1))
+    halves = [halves_of(spectra, use, axis) for axis in (0, 1)]
+    down, across = (together(both, spectra) for both in halves)
     if down is None or across is None:
         missing = "rows" if down is None else "columns"
         return Start(_NONE.movements, _NONE.snr, missing=missing)
@@ -66,7 +90,7 @@ def first_movement(
     return Start(
         np.array([factor * one.movement for one in found]),
         np.array([one.snr for one in found]),
-        _halves_snr(spectra, use, found[0].movement),
+        _halves_snr(spectra, halves, found[0].movement),
     )
 
 
@@ -77,12 +101,12 @@ def anisotropy(matrix: Vectors) -> float:
 
 
 def _coarse_tile(
-    state: Frames, recorded: NDArray[np.bool_], factor: int
+    state: Frames, recorded: NDArray[np.bool_], factor: int, size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
     """Contrast (scan_row, scan_column, row, column) of a tile, its mask, its recorded points."""
     rows, columns = recorded.shape
-    top, left = _liveliest_tile(state, recorded)
-    tile = (slice(top, min(top + TILE, rows)), slice(left, min(left + TILE, columns)))
+    top, left = _liveliest_tile(state, recorded, size)
+    tile = (slice(top, min(top + size, rows)), slice(left, min(left + size, columns)))
     high, wide = (n // factor * factor for n in state.mask.shape)
     y, x = state.corner
     flat = np.arange(rows * columns).reshape(rows, columns)[tile]
@@ -104,11 +128,11 @@ def _coarse_tile(
     return contrast, mask, use
 
 
-def _liveliest_tile(state: Frames, recorded: NDArray[np.bool_]) -> tuple[int, int]:
+def _liveliest_tile(state: Frames, recorded: NDArray[np.bool_], size: int) -> tuple[int, int]:
     """First row and column of the tile whose frames vary most against the static layer."""
     rows, columns = recorded.shape
-    tops = range(0, max(1, rows - TILE // 2), TILE) if rows > TILE else range(1)
-    lefts = range(0, max(1, columns - TILE // 2), TILE) if columns > TILE else range(1)
+    tops = range(0, max(1, rows - size // 2), size) if rows > size else range(1)
+    lefts = range(0, max(1, columns - size // 2), size) if columns > size else range(1)
     if len(tops) == len(lefts) == 1:
         return 0, 0
     y, x = state.corner
@@ -117,9 +141,9 @@ def _liveliest_tile(state: Frames, recorded: NDArray[np.bool_]) -> tuple[int, in
     best = (-1.0, 0, 0)
     for top in tops:
         for left in lefts:
-            i, j = min(top, max(rows - TILE, 0)), min(left, max(columns - TILE, 0))
-            numbers = np.arange(rows * columns).reshape(rows, columns)[i : i + TILE, j : j + TILE]
-            few = numbers[recorded[i : i + TILE, j : j + TILE]][::97]
+            i, j = min(top, max(rows - size, 0)), min(left, max(columns - size, 0))
+            numbers = np.arange(rows * columns).reshape(rows, columns)[i : i + size, j : j + size]
+            few = numbers[recorded[i : i + size, j : j + size]][::97]
             if not len(few):
                 continue
             part = state.frames[few, y : y + h, x : x + w] * state.mask - expected
@@ -127,19 +151,11 @@ def _liveliest_tile(state: Frames, recorded: NDArray[np.bool_]) -> tuple[int, in
     return best[1], best[2]
 
 
-def _halves_snr(spectra: Spectra, use: NDArray[np.bool_], movement: Vectors) -> float:
+def _halves_snr(spectra: Spectra, halves: Sequence[Sequence[Maps]], movement: Vectors) -> float:
     """The smaller z of a G in two halves of the scan, each with all the lags of its axis."""
     found = []
     for half in (0, 1):
-        both = []
-        for axis in (0, 1):
-            part = use.copy()
-            present = np.flatnonzero(use.any(axis))
-            cut = int(present[len(present) // 2])
-            away = slice(cut, None) if half == 0 else slice(0, cut)
-            part[(slice(None), away) if axis == 0 else (away, slice(None))] = False
-            both.append(correlations(spectra, part, axis))
-        down, across = both
+        down, across = (together([both[half]], spectra) for both in halves)
         if down is None or across is None:
             return float("nan")
         found.append(snr_of(down, across, movement))

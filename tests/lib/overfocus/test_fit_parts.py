@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, shift
 
 from ewaldflow.lib.overfocus import bootstrap, drift
 from ewaldflow.lib.overfocus.binning import Binner, bin_frames, odd_pixels
-from ewaldflow.lib.overfocus.cross_spectra import candidates, correlations, spectra_of
+from ewaldflow.lib.overfocus.cross_spectra import candidates, halves_of, spectra_of, together
 from ewaldflow.lib.overfocus.descan import edge_flux, fit_descan, ring_of
 from ewaldflow.lib.overfocus.disc import Disc, find_disc
 from ewaldflow.lib.overfocus.gauss_newton import (
@@ -169,7 +169,7 @@ def test_cross_spectra_find_the_movement_without_a_start() -> None:
     contrast -= (contrast.sum((1, 2)) / mask.sum())[:, None, None] * mask
     spectra = spectra_of(contrast.reshape(16, 16, 40, 40).astype(np.float32), mask)
     use = np.ones((16, 16), bool)
-    down, across = (correlations(spectra, use, axis) for axis in (0, 1))
+    down, across = (together(halves_of(spectra, use, axis), spectra) for axis in (0, 1))
     assert down is not None
     assert across is not None
     best = candidates(down, across, spectra.overlap, np.zeros((2, 2)))[0]
