@@ -18,6 +18,7 @@ from . import (
     orient,
     overfocus,
     reduce,
+    report,
     rings,
     rrvae,
     serve,
@@ -69,6 +70,8 @@ app.command("calibrate-overfocus")(overfocus.calibrate_overfocus)
 app.command("check-overfocus")(overfocus.check_overfocus)
 app.add_typer(rrvae.app, name="rrvae")
 app.command("demo")(acquire.demo)
+app.command("report")(report.report)
+app.command("compare")(report.compare)
 app.command("cells")(cells.cells)
 app.command("convert")(convert.convert)
 app.command("instruments")(instruments.instruments)

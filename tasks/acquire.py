@@ -15,7 +15,7 @@ from ..hardware.serialred.contrast import go_where_there_is_contrast
 from ..lib.artefacts import ArtefactStore, Input, Recipe
 from ..lib.errors import UserError
 from ..lib.formats.series_record import NAME as RECORD
-from ..lib.report.outcome import PhaseOutcome, SeriesOutcome
+from ..lib.report.outcome import OUTCOMES, PhaseOutcome, SeriesOutcome, outcomes_text
 from ..lib.serialred.acquisition import Acquisition, CrystalOutcome
 from ..lib.serialred.calibration import CalibrationSet, calibrations_from_dict, calibrations_to_dict
 from ..lib.serialred.session import SessionConfig
@@ -148,7 +148,8 @@ def keep_acquisition(
 
     Returns
     -------
-    Reference of the artefact; its files are index.html, acquisition.yaml, calibrations.yaml.
+    Reference of the artefact; its files are index.html, acquisition.yaml, outcomes.json; its
+    arrays how each series went.
     """
     made = acquisition_artefact(
         done, config, outcomes, store, calibration, phases, sorted_into, flow_run_id()
@@ -192,7 +193,9 @@ def acquisition_artefact(
     flow_run: str | None = None,
 ) -> str:
     """What `keep_acquisition` does, without Prefect."""
+    from ..lib.artefacts.records import write_record
     from ..lib.report.acquisition_page import acquisition_page
+    from ..lib.serialred.tracks import Tracks, read_track
 
     kept = ArtefactStore(store)
     by_crystal = {Path(one.source).name: one for one in outcomes}
@@ -217,7 +220,19 @@ def acquisition_artefact(
         links = {one.ref: f"{up}/{below(kept, one)}/files/{PAGE}" for one in reports}
         links |= {one.ref: f"{up}/{below(kept, one)}/files/{INDEX}" for one in pages}
         cells = cells_of(kept, sorted_into) if sorted_into else None
-        page = acquisition_page(done, by_crystal, phases, cells, links, kept.running_code.version)
+        tracks = tuple(read_track(Path(one.folder) / RECORD, one.name) for one in done.taken)
+        write_record(draft.arrays, Tracks(tracks))
+        (draft.files / OUTCOMES).write_text(outcomes_text(outcomes, phases), encoding="utf-8")
+        page = acquisition_page(
+            done,
+            by_crystal,
+            phases,
+            cells,
+            links,
+            kept.running_code.version,
+            kept.ancestors(*(one.artefact for one in inputs if one.artefact)),
+            tracks,
+        )
         (draft.files / INDEX).write_text(page, encoding="utf-8")
         (draft.files / "acquisition.yaml").write_text(
             yaml.safe_dump(done.as_dict(), sort_keys=False), encoding="utf-8"

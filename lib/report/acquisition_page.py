@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from ..artefacts.manifest import Manifest
 from ..phases.phases import Phases
 from ..serialred.acquisition import STATUS, Acquisition, CrystalOutcome, Status
+from ..serialred.tracks import Track
 from . import html
 from .html import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, Safe
+from .notation import rounded
 from .outcome import PhaseOutcome, SeriesOutcome
+from .provenance import provenance_section
 from .session_page import cells_section, phases_table
+from .session_page import next_steps as next_of_series
+from .track_figures import dose_of_crystals, drift_curves, tilt_tracks
 
 COLOURS: dict[Status, str] = {
     "taken": GREEN,
@@ -42,6 +49,8 @@ def acquisition_page(
     cells: Phases | None,
     links: Mapping[str, str],
     version: str,
+    provenance: Sequence[Manifest] = (),
+    tracks: Sequence[Track] = (),
 ) -> str:
     """The page as HTML text.
 
@@ -53,6 +62,8 @@ def acquisition_page(
     cells : how the cells were sorted; None if there were none.
     links : where each report lies, relative to the page, by its reference.
     version : of the code.
+    provenance : manifests of all it came from, raw side first.
+    tracks : how each series went, where that is known.
     """
     counts = Counter(one.status for one in done.crystals)
     reduced = [one for one in outcomes.values() if one.headline and one.headline.n_lattices]
@@ -65,48 +76,142 @@ def acquisition_page(
         "Phases": len(phases),
         "Instrument time": _hours(done.duration_s),
     }
-    headings = {"phases": "Phases"} if phases else {}
-    headings |= {"map": "The grid", "series": "Series", "ranges": "Ranges", "rest": "Not taken"}
-    headings |= {"cells": "Cells"} if cells and cells.records else {}
-    merged = html.section("phases", "Phases", phases_table(phases, links)) if phases else Safe("")
-    sorted_cells = (
-        html.section("cells", "Cells", cells_section(cells))
-        if (cells and cells.records)
-        else Safe("")
-    )
+    sections: dict[str, tuple[str, Safe]] = {}
+    if phases:
+        sections["phases"] = ("Phases", phases_table(phases, links))
+    sections["map"] = ("The grid", _map(done, counts))
+    sections["series"] = ("Series", _series(done, outcomes, links))
+    if done.taken:
+        sections["ranges"] = ("Ranges and tilt", _ranges(done, tracks))
+        sections["dose"] = ("Dose", _dose(done))
+    if any(len(one.moved_um) or len(one.off_um) for one in tracks):
+        sections["drift"] = ("Drift and tracking", _drift(tracks))
+    sections["rest"] = ("Not taken", _rest(done))
+    if cells and cells.records:
+        sections["cells"] = ("Cells", cells_section(cells))
+    if provenance:
+        sections["provenance"] = ("Provenance", provenance_section(provenance))
     return html.page(
         title=done.session,
         over=f"Acquisition on {done.instrument}",
         lead=f"{len(done.taken)} series from {len(done.crystals)} particles. {done.ended}",
         body=[
             html.facts(large),
-            html.contents(headings),
-            merged,
-            html.section(
-                "map",
-                "The grid",
-                html.figure(
-                    grid_map(done),
-                    "map of the grid with views and particles",
-                    "Fields of view and the particles found, in stage coordinates. "
-                    + " ".join(f"{s}: {text}." for s, text in STATUS.items() if counts[s]),
-                ),
-            ),
-            html.section("series", "Series", _series(done, outcomes, links)),
-            html.section(
-                "ranges",
-                "Ranges",
-                html.figure(
-                    ranges(done),
-                    "collected range of each series",
-                    "Goniometer angles collected of each series, in the order taken.",
-                ),
-            ),
-            html.section("rest", "Not taken", _rest(done)),
-            sorted_cells,
+            html.advice(next_steps(done, outcomes, phases)),
+            html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
+            *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
         ],
         footer=f"Made by Ewaldflow {version}. This page needs no network.",
     )
+
+
+def next_steps(
+    done: Acquisition, outcomes: Mapping[str, SeriesOutcome], phases: Sequence[PhaseOutcome]
+) -> Iterator[str]:
+    """What a scientist would do next, the most urgent first."""
+    counts = Counter(one.status for one in done.crystals)
+    n = max(len(done.crystals), 1)
+    if not done.crystals:
+        yield "No particle was found: look at the views, the focus and the thickness of the grid."
+    elif not done.taken:
+        yield "Nothing was taken: the reasons below say which limit of the session to change."
+    if counts["failed"] > 0.1 * n:
+        yield f"The instrument failed on {counts['failed']} particles: see why before going on."
+    if counts["lost"] + counts["short"] > 0.3 * max(len(done.taken) + counts["lost"], 1):
+        yield (
+            f"{counts['lost'] + counts['short']} crystals were lost or cut short: check the "
+            "eucentric height, and turn more slowly or look more often."
+        )
+    if counts["left"]:
+        yield f"{counts['left']} suitable particles are left: the same session can go on."
+    yield from next_of_series(list(outcomes.values()), phases)
+
+
+def _map(done: Acquisition, counts: Counter[Status]) -> Safe:
+    drawn = html.figure(
+        grid_map(done),
+        f"map of the grid: {len(done.views)} views and {len(done.crystals)} particles, "
+        + ", ".join(f"{n} {status}" for status, n in counts.items()),
+        "Fields of view and the particles found, in stage coordinates. "
+        + " ".join(f"{s}: {text}." for s, text in STATUS.items() if counts[s]),
+    )
+    every = html.table(
+        ["particle", "x / µm", "y / µm", "area / µm²", "quality", "status", "series", "reason"],
+        [
+            (
+                o.number,
+                html.Exact(f"{o.x_um:.2f}", o.x_um),
+                html.Exact(f"{o.y_um:.2f}", o.y_um),
+                html.Exact(f"{o.area_um2:.2f}", o.area_um2),
+                html.Exact("" if o.quality is None else f"{o.quality:.2f}", o.quality),
+                o.status,
+                o.name,
+                o.reason,
+            )
+            for o in done.crystals
+        ],
+        numeric=(0, 1, 2, 3, 4),
+        row_classes=["" if o.status == "taken" else "failed" for o in done.crystals],
+        name="particles",
+    )
+    return Safe(drawn + html.details(f"Every particle ({len(done.crystals)})", every))
+
+
+def _ranges(done: Acquisition, tracks: Sequence[Track]) -> Safe:
+    drawn = html.figure(
+        ranges(done),
+        "collected range of each series",
+        "Goniometer angles collected of each series, in the order taken.",
+    )
+    if not any(len(one.time_s) for one in tracks):
+        return drawn
+    return Safe(
+        drawn
+        + html.figure(
+            tilt_tracks(tracks),
+            "angle of the goniometer over time, a line for each series",
+            "Tilt tracks. A straight line is an even rotation; a gap is time spent on tracking.",
+        )
+    )
+
+
+def _dose(done: Acquisition) -> Safe:
+    return html.figure(
+        dose_of_crystals(done.taken),
+        "dose of each crystal",
+        "What each crystal had to bear, tracking and snapshots included.",
+    )
+
+
+def _drift(tracks: Sequence[Track]) -> Safe:
+    rows = [
+        [
+            one.name,
+            html.Exact(rounded(one.drift_um, 3), one.drift_um),
+            len(one.off_um),
+            int(np.isnan(one.off_um).sum()),
+            int((~one.believed).sum()),
+            html.Exact(rounded(_rms(one.off_um[one.believed]), 3), _rms(one.off_um[one.believed])),
+        ]
+        for one in tracks
+    ]
+    return Safe(
+        html.figure(
+            drift_curves(tracks),
+            "how far each crystal moved while it turned, and how well that was foreseen",
+            "Above: how far the beam followed the crystal from where it began. Below: how far the "
+            "crystal was from where it was expected each time it was looked for.",
+        )
+        + html.table(
+            ["series", "followed by / µm", "looked for", "not seen", "not used", "r.m.s. off / µm"],
+            rows,
+            numeric=(1, 2, 3, 4, 5),
+        )
+    )
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
 
 
 def grid_map(done: Acquisition) -> Figure:

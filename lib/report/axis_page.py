@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..artefacts.manifest import Manifest
 from ..orientation.rotation_axis import AxisCalibration
 from . import html
 from .frame_figures import tidy
 from .html import BLUE, LATTICE_COLOURS, VERMILION, Safe
 from .notation import rounded, with_esd
+from .provenance import provenance_section
 
 _SEARCHES_SHOWN = 6
 
@@ -22,6 +24,7 @@ def axis_page(
     failed: Mapping[str, str],
     file: str,
     version: str,
+    provenance: Sequence[Manifest] = (),
 ) -> str:
     """The page as HTML text.
 
@@ -32,6 +35,7 @@ def axis_page(
     failed : series that tell no axis, and why.
     file : YAML beside the page.
     version : of the code.
+    provenance : manifests of all it came from, raw side first.
     """
     told = {
         "search": ("The search", _search(calibration)),
@@ -40,6 +44,8 @@ def axis_page(
         "notes": ("Notes", html.bullets(calibration.notes) if calibration.notes
                   else html.paragraph("None.")),
     }  # fmt: skip
+    if provenance:
+        told["provenance"] = ("Provenance", provenance_section(provenance))
     n = len(calibration.series)
     return html.page(
         title=name,
@@ -53,11 +59,22 @@ def axis_page(
                 "Series": n,
                 "Scatter among them": f"{calibration.scatter_deg:.3f}°" if n > 1 else "one series",
             }),
+            html.advice(_next_steps(calibration, failed, file)),
             html.contents({anchor: heading for anchor, (heading, _) in told.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in told.items()),
         ],
         footer=f"Made by Ewaldflow {version}. This page needs no network.",
     )  # fmt: skip
+
+
+def _next_steps(
+    calibration: AxisCalibration, failed: Mapping[str, str], file: str
+) -> Iterator[str]:
+    if failed:
+        yield f"{len(failed)} series tell no axis: the table says why."
+    if len(calibration.series) == 1:
+        yield "Repeat it with a series of another crystal: one cannot tell how far series scatter."
+    yield f"Put the axis into the YAML of the instrument as {file} has it."
 
 
 def _search(calibration: AxisCalibration) -> Safe:

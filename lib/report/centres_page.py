@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ..artefacts.manifest import Manifest
 from ..rings.centres import ImageCentres
 from . import html
 from . import ring_figures as figures
 from .html import Safe
 from .notation import rounded, with_esd
+from .provenance import provenance_section
 
 _ROWS_SHOWN = 60
 
 
 def centres_page(
-    name: str, centres: ImageCentres, files: Mapping[str, str], calibration: str, version: str
+    name: str,
+    centres: ImageCentres,
+    files: Mapping[str, str],
+    calibration: str,
+    version: str,
+    provenance: Sequence[Manifest] = (),
 ) -> str:
     """The page as HTML text.
 
@@ -27,6 +34,7 @@ def centres_page(
     files : beside the page: what each is, by name.
     calibration : what they were recentred with, for people.
     version : of the code.
+    provenance : manifests of all it came from, raw side first.
     """
     row, column = centres.column("row"), centres.column("column")
     good = np.isfinite(row)
@@ -36,6 +44,8 @@ def centres_page(
         sections["centres"] = ("Where the beam was", _course(centres))
     sections["images"] = ("Images", _table(centres))
     sections["files"] = ("Files to go on with", _files(files))
+    if provenance:
+        sections["provenance"] = ("Provenance", provenance_section(provenance))
     lead = f"{int(good.sum())} of {len(good)} images recentred with {calibration}."
     facts: dict[str, object] = {"Images": len(good), "Failed": failed}
     if good.any():
@@ -54,11 +64,22 @@ def centres_page(
         lead=lead,
         body=[
             html.facts(facts),
+            html.advice(_next_steps(failed, len(good))),
             html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
         ],
         footer=f"Made by Ewaldflow {version}. This page needs no network.",
     )
+
+
+def _next_steps(failed: int, n: int) -> Iterator[str]:
+    if failed:
+        yield (
+            f"{failed} of {n} images have no centre: the table says why. Leave them out, or "
+            "recalibrate nearer in time."
+        )
+    if failed < n:
+        yield "Take the centres of the others from the files below."
 
 
 def _course(centres: ImageCentres) -> Safe:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
+from ..artefacts.manifest import Manifest
 from ..orientation.goniometer import GoniometerStudy
 from ..orientation.series import OrientedSeries
 from . import html
@@ -15,6 +16,7 @@ from . import orientation_figures as figures
 from .html import Safe
 from .notation import rounded, with_esd
 from .orientation_page import wave_text
+from .provenance import provenance_section
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,11 @@ class Visit:
 
 
 def goniometer_page(
-    title: str, visits: Sequence[Visit], failed: Mapping[str, str], version: str
+    title: str,
+    visits: Sequence[Visit],
+    failed: Mapping[str, str],
+    version: str,
+    provenance: Sequence[Manifest] = (),
 ) -> str:
     """The page as HTML text.
 
@@ -49,6 +55,7 @@ def goniometer_page(
     visits : oldest first.
     failed : series that could not be refined, and why.
     version : of the code.
+    provenance : manifests of all it came from, raw side first.
     """
     visits = sorted(visits, key=lambda one: one.when)
     told = [one for one in visits if one.oriented.lattices[0].study is not None]
@@ -63,6 +70,8 @@ def goniometer_page(
     for instrument in dict.fromkeys(one.instrument for one in told):
         own = [one for one in told if one.instrument == instrument]
         sections[f"drift-{len(sections)}"] = (f"Drift of {instrument}", _drift(own))
+    if provenance:
+        sections["provenance"] = ("Provenance", provenance_section(provenance))
     return html.page(
         title=title,
         over="Goniometer",
@@ -72,11 +81,26 @@ def goniometer_page(
                 {"Series": len(visits), "Failed": len(failed),
                  "Instruments": len({one.instrument for one in visits})}
             ),
+            html.advice(_next_steps(len(told), failed)),
             html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
         ],
         footer=f"Made by Ewaldflow {version}. This page needs no network.",
     )  # fmt: skip
+
+
+def _next_steps(told: int, failed: Mapping[str, str]) -> Iterator[str]:
+    if failed:
+        yield f"{len(failed)} series could not be refined: the table says why."
+    if told > 1:
+        yield (
+            "Where the chart drifts or jitter grows, have the goniometer looked at; until then "
+            "integrate with the orientations of single frames."
+        )
+    elif told:
+        yield "One series tells little of an instrument: orient more, then drift can be told."
+    else:
+        yield "Orient series with more spots on each frame."
 
 
 def _study(visit: Visit) -> GoniometerStudy:

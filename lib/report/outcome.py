@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .notation import cell_text, rounded
@@ -117,6 +118,25 @@ class PhaseOutcome:
                 self.verdict,
             ]
         return dict(zip(PHASE_COLUMNS, cells, strict=True))
+
+
+OUTCOMES = "outcomes.json"  # beside a session's page, so that it can be made again
+
+
+def outcomes_text(outcomes: Sequence[SeriesOutcome], phases: Sequence[PhaseOutcome]) -> str:
+    """What `read_outcomes` reads, as JSON; whether a result was there before is left out."""
+    series = [{**asdict(one), "reused": False} for one in outcomes]
+    return json.dumps({"series": series, "phases": [asdict(one) for one in phases]}, indent=1)
+
+
+def read_outcomes(text: str) -> tuple[list[SeriesOutcome], list[PhaseOutcome]]:
+    """The outcomes of series and of phases in `outcomes_text`."""
+    content = json.loads(text)
+    series = [
+        SeriesOutcome(**{**one, "headline": one["headline"] and headline_from(one["headline"])})
+        for one in content["series"]
+    ]
+    return series, [PhaseOutcome(**one) for one in content["phases"]]
 
 
 def headline_from(figures: Mapping[str, Any]) -> Headline:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..artefacts.manifest import Manifest
 from ..errors import UserError
 from ..rings.calibration import RingCalibration
 from ..rings.camera_lengths import camera_lengths
@@ -14,6 +15,7 @@ from . import html
 from . import ring_figures as figures
 from .html import Safe
 from .notation import rounded, with_esd
+from .provenance import provenance_section
 from .rings_page import lengths_section
 
 
@@ -42,6 +44,7 @@ def ring_drift_page(
     drift: Drift | None,
     limits: DriftLimits,
     version: str,
+    provenance: Sequence[Manifest] = (),
 ) -> str:
     """The page as HTML text.
 
@@ -53,6 +56,7 @@ def ring_drift_page(
     drift : the last compared with the one before; None if there is none.
     limits : from which on a person is warned.
     version : of the code.
+    provenance : manifests of all it came from, raw side first.
     """
     sections: dict[str, tuple[str, Safe]] = {
         "change": ("Since the last calibration", _change(drift)),
@@ -61,6 +65,8 @@ def ring_drift_page(
     }
     if (lengths := _lengths([*others, *same])) is not None:
         sections["lengths"] = ("Camera lengths", lengths)
+    if provenance:
+        sections["provenance"] = ("Provenance", provenance_section(provenance))
     warnings = drift.warnings if drift else ()
     lead = (
         "This is the first calibration of this camera and camera length."
@@ -76,11 +82,24 @@ def ring_drift_page(
         lead=lead,
         body=[
             html.facts({"Calibrations": len(same), "Warnings": len(warnings)}),
+            html.advice(_next_steps(warnings, len(same))),
             html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
         ],
         footer=f"Made by Ewaldflow {version}. This page needs no network.",
     )
+
+
+def _next_steps(warnings: Sequence[str], n: int) -> Iterator[str]:
+    if warnings:
+        yield (
+            "Take another image of the powder at the same settings. If it says the same, use the "
+            "new calibration for what was collected since, and find out what moved."
+        )
+    elif n == 1:
+        yield "Calibrate again in a week or after a service: then drift can be told."
+    else:
+        yield "Go on with the latest calibration."
 
 
 def _change(drift: Drift | None) -> Safe:

