@@ -8,15 +8,18 @@ apart.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..crystal.cell import reciprocal_basis
+from ..crystal.lattice_symmetry import reindex_absences
 from ..errors import UserError
 from ..geometry import Geometry, rotation_about
 from ..series import RotationSeries
@@ -42,6 +45,7 @@ class Section:
     Attributes
     ----------
     name : such as hk0, h0l or 1kl.
+    bravais : of the lattice.
     image : (n, n) float32, mean electrons of a pixel; NaN where nothing was recorded. The foot of
         the perpendicular from the origin is the middle; the first index that varies runs to the
         right, and the second one up as far as it is normal to that.
@@ -52,6 +56,7 @@ class Section:
     """
 
     name: str
+    bravais: str
     image: NDArray[np.float32]
     times: NDArray[np.int64]
     step_per_A: float
@@ -63,6 +68,12 @@ class Section:
         """From the middle to the middle of the outermost pixels, 1/Å."""
         return (self.image.shape[0] // 2) * self.step_per_A
 
+    @property
+    def height_per_A(self) -> float:
+        """Distance of the plane from the origin, along its normal."""
+        fixed, level = plane_of(self.name)
+        return level * float(self.star[2, fixed])
+
     def place(self, hkl: ArrayLike) -> Floats:
         """(n, 2) row and column, in px, of reflections (n, 3) projected onto the plane."""
         q = np.atleast_2d(np.asarray(hkl, float)) @ self.star.T
@@ -71,7 +82,10 @@ class Section:
         return place
 
     def reflections(self) -> NDArray[np.int64]:
-        """(n, 3) indices of all points of the lattice in the plane, but for the origin."""
+        """(n, 3) indices of the lattice's points in the plane, but for the origin.
+
+        Without those that its centring leaves out.
+        """
         fixed, level = plane_of(self.name)
         i, j = (k for k in range(3) if k != fixed)
         flat = self.star[:2][:, [i, j]]
@@ -81,7 +95,8 @@ class Section:
         hkl[:, i], hkl[:, j] = np.repeat(m, len(n)), np.tile(n, len(m))
         hkl[:, fixed] = level
         inside = np.abs(self.place(hkl) - self.image.shape[0] // 2).max(1) * self.step_per_A
-        return hkl[(inside <= self.reach_per_A) & np.any(hkl != 0, axis=1)]
+        kept = (inside <= self.reach_per_A) & np.any(hkl != 0, axis=1)
+        return hkl[kept & ~reindex_absences(self.bravais, hkl)]
 
 
 def plane_of(name: str) -> tuple[int, int]:
@@ -115,7 +130,8 @@ def sections(
     ----------
     series, lattice, frames, gain : as reduced; blank frames are left out.
     planes : such as hk0, or h1l for the first layer.
-    d_min_A : resolution at the edges; that of the lattice's finest reflection by default.
+    d_min_A : resolution at the edges; by default what the finest tenth of the lattice's
+        reflections goes beyond, as only the corners of a detector see it.
     half_thickness_per_A : of the slab; by default three times the width of the rocking curve at
         the edge, but a quarter of the layers' distance at most.
     most_px : along an edge. Fewer where pixels would be finer than the detector's.
@@ -126,7 +142,8 @@ def sections(
     """
     fixed = [plane_of(name) for name in planes]
     if d_min_A is None:
-        d_min_A = float(lattice.reflections.d_A.min()) if len(lattice.reflections) else 1.0
+        d_A = lattice.reflections.d_A
+        d_min_A = float(np.quantile(d_A, 0.1)) if len(d_A) else 1.0
     reach = 1 / d_min_A
     pixel = lattice.geometry.per_A_per_px
     middle = max(1, min((most_px - 1) // 2, round(reach / pixel)))
@@ -137,9 +154,9 @@ def sections(
     views, level, half = [], np.zeros(len(planes)), np.zeros(len(planes))
     for number, (axis, order) in enumerate(fixed):
         views.append(_view(star, axis))
-        spacing = abs(float(views[-1][2] @ star[:, axis]))
-        level[number] = order * float(views[-1][2] @ star[:, axis])
-        half[number] = half_thickness_per_A or min(widest, spacing / 4)
+        spacing = float(views[-1][2] @ star[:, axis])
+        level[number] = order * spacing
+        half[number] = half_thickness_per_A or min(widest, abs(spacing) / 4)
     total = np.zeros((len(planes), 2 * middle + 1, 2 * middle + 1))
     times = np.zeros(total.shape, np.int64)
     # from the crystal at zero rotation to the Cartesian frame of its cell, then to each section
@@ -159,9 +176,24 @@ def sections(
     with np.errstate(invalid="ignore"):
         image = np.where(times > 0, total / times, np.nan).astype(np.float32)
     return tuple(
-        Section(name, image[i], times[i], step, float(half[i]), views[i] @ star)
+        Section(name, lattice.bravais, image[i], times[i], step, float(half[i]), views[i] @ star)
         for i, name in enumerate(planes)
     )
+
+
+def write_section(path: Path, section: Section) -> None:
+    """Write the image as a 32-bit TIFF, with its scale and lattice as JSON in its description."""
+    import tifffile
+
+    told = {
+        "section": section.name,
+        "bravais": section.bravais,
+        "step_per_A": section.step_per_A,
+        "half_thickness_per_A": section.half_thickness_per_A,
+        "star_per_A": section.star.tolist(),
+        "unit": "mean electrons per pixel; NaN: not recorded",
+    }
+    tifffile.imwrite(path, section.image, description=json.dumps(told))
 
 
 def _view(star: Floats, fixed: int) -> Floats:

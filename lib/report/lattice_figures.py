@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from ..crystal.cell import reciprocal_basis
 from ..reduction.result import FrameTable, Lattice
-from .diffraction import RockingCurve, observed_in_crystal
+from .diffraction import (
+    RockingCurve,
+    RockingCurves,
+    at_frame,
+    excitation_error_per_A,
+    observed_in_crystal,
+    rocking_width_per_A,
+)
 from .frame_figures import tidy
 from .html import BLUE, ORANGE, VERMILION
 from .summary import Shells
@@ -117,6 +124,42 @@ def rocking(curve: RockingCurve) -> Figure:
         turn.set_title(f"r.m.s. (robust) {robust:.3f}°", fontsize=10)
     for one in (panel, turn):
         tidy(one)
+    return drawing
+
+
+def rocking_examples(
+    lattice: Lattice, frames: FrameTable, curves: RockingCurves, shown: NDArray[np.int64]
+) -> Figure:
+    """Single rocking curves (`shown` of `curves`) against rotation, with the model's Gaussian."""
+    across = min(4, max(len(shown), 1))
+    down = -(-len(shown) // across)
+    drawing = Figure(figsize=(10, 1.9 * down + 0.5), layout="constrained")
+    panels = drawing.subplots(down, across, squeeze=False).ravel()
+    for panel in panels[len(shown) :]:
+        panel.set_axis_off()
+    for panel, j in zip(panels, shown, strict=False):
+        r = lattice.reflections[curves.chosen[j : j + 1]]
+        read = curves.read[:, j]
+        turn, seen = curves.turn_deg[read, j], curves.electrons[read, j]
+        reach = 1.05 * max(float(np.abs(turn).max()), 1e-3)
+        fine = np.linspace(-reach, reach, 121)
+        angle = float(at_frame(frames.angle_deg, r.frame)[0])
+        x = excitation_error_per_A(lattice, np.repeat(r.hkl, len(fine), axis=0), angle + fine)
+        curve = np.exp(-0.5 * (x / rocking_width_per_A(lattice, r.d_A)) ** 2)
+        expected = np.exp(-0.5 * curves.x[read, j] ** 2)
+        height = max(float(seen @ expected / (expected @ expected)), 0.0)
+        panel.plot(fine, height * curve, color=VERMILION, lw=1.4)
+        panel.plot(turn, seen, "o", ms=3, color=BLUE)
+        panel.axhline(0, color="#888888", lw=0.6)
+        h, k, l = (f"{v}".replace("-", "−") for v in r.hkl[0])  # noqa: E741
+        panel.set_title(
+            f"{h} {k} {l}   {r.d_A[0]:.2f} Å   I/σ {(r.intensity / r.sigma)[0]:.0f}", fontsize=8.5
+        )
+        panel.set_xlim(-reach, reach)
+        tidy(panel)
+        panel.tick_params(labelsize=7.5)
+    drawing.supxlabel("rotation from the predicted angle / °", fontsize=9.5)
+    drawing.supylabel("electrons above background", fontsize=9.5)
     return drawing
 
 

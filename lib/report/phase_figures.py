@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy.cluster.hierarchy import dendrogram as scipy_dendrogram
 
 from ..crystal.cell import Floats
@@ -13,6 +14,7 @@ from .html import BLUE, GREEN, ORANGE, PURPLE, VERMILION
 
 PHASE_COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE)
 OUTLIER = "#9aa5b1"
+_MARKS = ("o", "s", "^", "D", "v")
 
 # Names of more series than this cannot be read.
 MOST_NAMES = 80
@@ -99,6 +101,54 @@ def cell_histograms(phases: Phases, bins: int = 60) -> Figure:
         panels[2].bar([np.nan], [0], color=colour, label=entry)
     if entries:
         panels[2].legend(frameon=False, fontsize=8)
+    return drawing
+
+
+def cell_scatter(phases: Phases) -> Figure:
+    """Every parameter of the reduced cells against every other: a phase is a cloud.
+
+    Phases differ in colour and in the shape of their marks.
+    """
+    drawing = Figure(figsize=(10, 9.4), layout="constrained")
+    panels = drawing.subplots(5, 5, sharex="col", sharey="row")
+    groups = [
+        (np.array([m.niggli for m in phase.members]), colour, _MARKS[k % len(_MARKS)],
+         f"{phase.name} ({len(phase.members)})")
+        for k, (phase, colour) in enumerate(_coloured(phases))
+    ]  # fmt: skip
+    if phases.outliers:
+        left = np.array([o.record.niggli for o in phases.outliers])
+        groups.append((left, OUTLIER, "x", f"outliers ({len(left)})"))
+    names = [f"{name} / {'Å' if k < 3 else '°'}" for k, name in enumerate("abcαβγ")]
+    for row, column in np.ndindex(5, 5):
+        panel = panels[row, column]
+        if column > row:
+            panel.set_axis_off()
+            continue
+        tidy(panel)
+        panel.tick_params(labelsize=7.5)
+        for cells, colour, mark, _ in groups:
+            panel.plot(
+                cells[:, column], cells[:, row + 1], mark, ms=4, mew=0.8, mfc="none", mec=colour
+            )
+        # angles that do not differ beyond what is measured are no spread
+        for axis, k in ((panel.xaxis, column), (panel.yaxis, row + 1)):
+            low, high = axis.get_view_interval()
+            least = 0.1 if k < 3 else 0.5
+            if high - low < least:
+                axis.set_view_interval((low + high - least) / 2, (low + high + least) / 2, True)
+            axis.get_major_locator().set_params(nbins=4)
+        if row == 4:
+            panel.set_xlabel(names[column])
+        if column == 0:
+            panel.set_ylabel(names[row + 1])
+    drawing.align_ylabels()
+    handles = [
+        Line2D([], [], ls="", marker=mark, mfc="none", mec=colour, label=entry)
+        for _, colour, mark, entry in groups
+    ]
+    if handles:
+        panels[0, 2].legend(handles=handles, loc="upper left", frameon=False, fontsize=10)
     return drawing
 
 

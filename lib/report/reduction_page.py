@@ -11,19 +11,25 @@ from ..artefacts.manifest import Manifest
 from ..crystal.lattice_symmetry import LatticeCandidate
 from ..reduction import statistics
 from ..reduction.result import Flag, FrameTable, Lattice, Reduction
+from ..reduction.sections import Section
 from ..series import RotationSeries
 from . import frame_figures, html, lattice_figures
-from .diffraction import mean_rocking_curve
+from .diffraction import examples, mean_rocking_curve, rms_of_frames, rocking_curves
 from .html import Safe
 from .notation import LATTICE_NAMES, cell_text, duration, rounded, with_esd
 from .provenance import provenance_section
+from .reciprocal_space import viewer
+from .section_figures import section_figure
 from .summary import Headline, headline, resolution_shells, strongest_first, usable
 
 _CELL_LABELS = ("a / Å", "b / Å", "c / Å", "α / °", "β / °", "γ / °")
 
 
 def reduction_page(
-    reduction: Reduction, series: RotationSeries, provenance: Sequence[Manifest] = ()
+    reduction: Reduction,
+    series: RotationSeries,
+    provenance: Sequence[Manifest] = (),
+    planes: Sequence[Sequence[Section]] = (),
 ) -> str:
     """The page as HTML text.
 
@@ -32,6 +38,7 @@ def reduction_page(
     reduction : the result to show.
     series : what was reduced; a few frames and the strongest spots are read from it.
     provenance : manifests of the artefacts it came from, raw side first.
+    planes : for each lattice, sections of its reciprocal space (`..reduction.sections`).
     """
     head = headline(reduction)
     sections: dict[str, tuple[str, Safe]] = {}
@@ -49,6 +56,10 @@ def reduction_page(
             f"How well it fits{which}",
             _fit_section(lattice, reduction, series),
         )
+        if i == 0:
+            sections["space"] = ("Reciprocal space", viewer(reduction))
+        if i < len(planes) and planes[i]:
+            sections[f"planes{which.strip()}"] = (f"Sections{which}", _planes_section(planes[i]))
         sections[f"intensities{which.strip()}"] = (
             f"Intensities{which}",
             _intensity_section(lattice),
@@ -189,22 +200,30 @@ def _angle_between_deg(u: Sequence[float], v: Sequence[float]) -> float:
 def _frames_section(reduction: Reduction, series: RotationSeries) -> Safe:
     return html.figure(
         frame_figures.montage(series, reduction),
-        "Frames with markers",
+        "Frames across the series with predicted reflections, weak ones dotted, and strong spots "
+        "that no lattice explains",
         "Frames across the series, square root of the counts. Circles: predicted reflections, "
-        "full where I > 3σ, faint where weaker; crosses: where the strong ones were observed. "
-        "Shaded pixels are masked. Strong spots without a circle belong to nothing that was found.",
+        "dotted where weaker than three times what counting scatters; crosses: where the strong "
+        "ones were observed; diamonds: strong spots of no lattice. Shaded pixels are masked.",
         raster=True,
     )
 
 
 def _series_section(reduction: Reduction) -> Safe:
+    several = len(reduction.lattices) > 1
+    rms = [
+        (f"lattice {i}" if several else "", rms_of_frames(lattice, reduction.frames))
+        for i, lattice in enumerate(reduction.lattices, 1)
+    ]  # fmt: skip
     return html.figure(
-        frame_figures.along_the_series(reduction.frames),
-        "Beam drift, scale, spots and background against frame number",
+        frame_figures.along_the_series(reduction.frames, rms),
+        "Beam drift, scale, spots, background and r.m.s. of positions against frame number",
         "Direct beam about its median; scale, by which intensities were divided, and what single "
         "frames show of the rocking curves expected; strong spots with their peak in the "
-        "frame; and median background. A dip of scale or spots tells of a crystal "
-        "leaving the beam, shadowing or damage. Grey bands are blank frames, left out.",
+        "frame; median background; and distance of observed from predicted positions, with its "
+        "running median. A dip of scale or spots tells of a crystal leaving the beam, shadowing "
+        "or damage; a rise of the r.m.s. of a crystal that moved or bent. Grey bands are blank "
+        "frames, left out.",
     )
 
 
@@ -214,32 +233,55 @@ def _fit_section(lattice: Lattice, reduction: Reduction, series: RotationSeries)
         return html.paragraph("No reflection is strong enough (I/σ > 5) to show a fit.", warn=True)
     parts = [
         html.figure(
-            lattice_figures.reciprocal_projections(lattice, reduction.frames, chosen),
-            "Reciprocal lattice along its three axes",
-            f"The {len(chosen)} observed reflections with I/σ > 5, turned back into the crystal "
-            "and seen along a*, b* and c*. Rows should be sharp and straight.",
-        ),
-        html.figure(
             lattice_figures.residuals(lattice, chosen),
             "Residuals on the detector, against resolution and along the series",
             "Observed minus predicted for the same reflections; r.m.s. of the indexed spots. "
             "A cloud off zero or a wave along the series is geometry not yet modelled.",
         ),
+        html.figure(
+            lattice_figures.reciprocal_projections(lattice, reduction.frames, chosen),
+            "Reciprocal lattice along its three axes",
+            f"The {len(chosen)} observed reflections with I/σ > 5, turned back into the crystal "
+            "and seen along a*, b* and c*. Rows should be sharp and straight.",
+        ),
     ]
-    curve = mean_rocking_curve(series, lattice, reduction.frames, reduction.gain, chosen[:400])
-    if curve is None:
+    curves = rocking_curves(series, lattice, reduction.frames, reduction.gain, chosen[:400])
+    if curves is None:
         parts.append(html.paragraph("No reflection spreads over three frames: no rocking curve."))
-    else:
-        parts.append(
-            html.figure(
-                lattice_figures.rocking(curve),
-                "Mean rocking curve and residuals in rotation",
-                "The strongest reflections read off the frames again. Left: their mean rocking "
-                "curve, each of unit area, against the Gaussian the engine fitted. Right: "
-                "rotation angle of their centroids minus the predicted one.",
-            )
-        )
+        return Safe("".join(parts))
+    shown = examples(lattice, curves)
+    parts += [
+        html.figure(
+            lattice_figures.rocking_examples(lattice, reduction.frames, curves, shown),
+            f"Rocking curves of {len(shown)} reflections with the fitted model",
+            "Rocking curves of strong reflections, from low to high resolution, read off the "
+            "frames again: electrons in a box of 7 × 7 px above background, and the Gaussian in "
+            "excitation error that the engine fitted to all, scaled to each.",
+        ),
+        html.figure(
+            lattice_figures.rocking(mean_rocking_curve(curves, reduction.frames)),
+            "Mean rocking curve and residuals in rotation",
+            "The strongest reflections together. Left: their mean rocking curve, each of unit "
+            "area, against the Gaussian the engine fitted. Right: rotation angle of their "
+            "centroids minus the predicted one.",
+        ),
+    ]
     return Safe("".join(parts))
+
+
+def _planes_section(planes: Sequence[Section]) -> Safe:
+    names = ", ".join(one.name for one in planes)
+    thickness = ", ".join(f"±{one.half_thickness_per_A:.4f}" for one in planes)
+    return html.figure(
+        section_figure(planes),
+        f"Sections {names} of reciprocal space from the frames' pixels",
+        f"Pixels of all frames within {thickness} Å⁻¹ of the planes {names}, averaged, less the "
+        "median at the same resolution; grey: √ of what is left; blue-grey: not recorded. Dashed "
+        "rings: resolution. Small circles, in the right half only: points of the lattice. "
+        "Intensity between them is another lattice, a larger cell, or diffuse; circles empty by "
+        "a rule are a centring, a screw axis or a glide plane.",
+        raster=True,
+    )
 
 
 def _intensity_section(lattice: Lattice) -> Safe:
