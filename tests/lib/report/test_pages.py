@@ -65,7 +65,7 @@ def page(simulated: tuple[RotationSeries, Truth], reduction: Reduction) -> str:
 
 def test_page_holds_itself_and_all_sections(page: str, reduction: Reduction) -> None:
     checker = _checked(page)
-    assert checker.images == 6
+    assert checker.images == 7
     for words in (
         "Cell and lattice", "Frames", "Along the series", "How well it fits", "Intensities",
         "Notes and choices", "Provenance", reduction.verdict, reduction.notes[0],
