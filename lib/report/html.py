@@ -62,7 +62,8 @@ h2 { font-size: 20px; margin: 38px 0 8px; padding-bottom: 5px;
   border-bottom: 1px solid var(--line); }
 h3 { font-size: 16px; margin: 22px 0 6px; }
 table { border-collapse: collapse; margin: 10px 0 16px; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--soft); padding-bottom: 5px; }
+button.over { margin: 10px 0 -33px auto; position: relative; }
+caption { text-align: left; color: var(--soft); padding: 0 70px 5px 0; }
 th, td { padding: 5px 14px 5px 0; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { font-weight: 600; font-size: 13.5px; color: var(--soft); }
@@ -70,7 +71,7 @@ td.n, th.n { text-align: right; }
 tr.chosen td { background: #fdf3df; font-weight: 600; }
 tr.failed td { background: #fcefe8; }
 .scroll { overflow-x: auto; }
-button.csv { float: right; margin: 12px 0 0 12px; padding: 0 8px; font: 12px/20px inherit;
+button.csv { display: block; margin: 10px 0 -10px auto; padding: 0 8px; font: 12px/20px inherit;
   font-family: inherit; color: var(--accent); background: #fff; border: 1px solid var(--line);
   border-radius: 3px; cursor: pointer; }
 :focus-visible { outline: 3px solid #D55E00; outline-offset: 2px; }
@@ -215,8 +216,12 @@ def bullets(items: Iterable[object]) -> Safe:
 
 
 def advice(steps: Iterable[object]) -> Safe:
-    """What to do next, one sentence each, the most urgent first; nothing if there is none."""
-    said = "".join(f"<li>{escape(one)}</li>" for one in steps)
+    """What to do next, one sentence each, the most urgent first; nothing if there is none.
+
+    A command stands between backticks.
+    """
+    items = "".join(f"<li>{escape(one)}</li>" for one in steps)
+    said = re.sub("`([^`]+)`", r"<code>\1</code>", items)
     return Safe(f'<div class="next"><h2>What to do next</h2><ul>{said}</ul></div>' if said else "")
 
 
@@ -268,10 +273,11 @@ def table(
         return f"<{tag}{more}>{escape(content)}</{tag}>"
 
     def line(cells: Sequence[object], tag: str, kind: str = "") -> str:
-        scope = " scope=col" if tag == "th" else ""
         inner = "".join(
-            cell(c, tag, scope + (" class=n" if i in numeric else "")) for i, c in enumerate(cells)
-        )
+            # an empty heading would head nothing
+            cell(c, tag if c != "" else "td", " scope=col" * (tag == "th" and c != "")
+                 + " class=n" * (i in numeric)) for i, c in enumerate(cells)
+        )  # fmt: skip
         return f"<tr{f' class={kind}' if kind else ''}>{inner}</tr>"
 
     body = "".join(

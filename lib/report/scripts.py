@@ -26,7 +26,7 @@ TABLES = r"""
     const name = nameOf(table);
     const button = document.createElement("button");
     button.type = "button";
-    button.className = "csv";
+    button.className = table.caption ? "csv over" : "csv";
     button.textContent = "CSV";
     button.title = button.ariaLabel = "Save this table as CSV: " + name;
     button.addEventListener("click", () => {
