@@ -13,6 +13,7 @@ import queue
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -36,6 +37,7 @@ _ALL_AWAY_S = 300.0
 _LOOK_S = 5.0
 #: Part of the memory that worker processes share.
 _MEMORY = 0.9
+_BEGUN = "ewaldflow-begun"
 #: Why there is nothing any more at an address that `workers` gave.
 ended: dict[str, str] = {}
 #: Addresses whose workers may be long in coming, as batch systems have queues.
@@ -276,15 +278,16 @@ def _as_made(
     client: Client, address: str, work: Callable[..., T], calls: dict[int, Call]
 ) -> Iterator[tuple[int, T]]:
     """Number and result of each call, as they are made; a few are under way at a time."""
+    from distributed import KilledWorker
+
     ready: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
-    waiting = iter(list(calls.items()))
+    waiting = deque(calls)
     running: dict[Any, tuple[int, Future[Any]]] = {}
+    killed: dict[int, list[int]] = {}
 
     def submit(count: int) -> None:
-        for _ in range(count):
-            if (following := next(waiting, None)) is None:
-                return
-            number, (args, kwargs) = following
+        for number in [waiting.popleft() for _ in range(min(count, len(waiting)))]:
+            args, kwargs = calls[number]
             future = client.submit(_in_folder, os.getcwd(), work, args, kwargs, pure=False)
             running[future.key] = (number, future)
             future.add_done_callback(ready.put)
@@ -300,45 +303,58 @@ def _as_made(
         with suppress(queue.Empty):
             while True:
                 made.append(ready.get_nowait())
-        numbers = [running.pop(one.key)[0] for one in made]
+        whole: dict[int, Future[Any]] = {}
+        for one in made:
+            number, _ = running.pop(one.key)
+            error = one.exception() if one.status == "error" else None
+            if not isinstance(error, KilledWorker):
+                whole[number] = one
+                continue
+            # Dask blames all that a dead worker was to do: only what it had begun can be at fault
+            begun = killed.setdefault(number, [])
+            begun.append(_begun(client, one.key))
+            if sum(begun) >= RUNS or len(begun) >= RUNS:
+                raise _died(client, error, work)
+            waiting.appendleft(number)
         submit(len(made))  # before what came is looked at, so that no worker waits
-        yield from zip(numbers, _results(made, work), strict=True)
+        yield from zip(whole, _results(list(whole.values())), strict=True)
 
 
-def _results(futures: list[Future[Any]], work: Callable[..., T]) -> list[T]:
-    """What was made; what it raised, or UserError if workers died of it."""
+def _begun(client: Client, key: Any) -> int:
+    """How often work was begun, by any worker."""
+    return sum(one == str(key) for _, one in client.get_events(_BEGUN))
+
+
+def _results(futures: list[Future[Any]]) -> list[Any]:
+    """What was made; or what it raised."""
     from asyncio import CancelledError as Cancelled
 
-    from distributed import CancelledError, KilledWorker
+    from distributed import CancelledError
 
-    client = futures[0].client
-    failed = [one for one in futures if one.status == "error"]
-    try:
-        for one in failed:
+    if not futures:
+        return []
+    for one in futures:
+        if one.status == "error":
             one.result()
-        results: list[T] = client.gather(futures)
-    except KilledWorker as error:
-        raise _died(client, error, work) from None
+    try:
+        return list(futures[0].client.gather(futures))
     except (CancelledError, Cancelled, OSError, TimeoutError) as error:
-        if failed:  # raised by the work itself
-            raise
         raise _LostError(_line(error)) from None
-    return results
 
 
 def _died(client: Client, error: Any, work: Callable[..., Any]) -> UserError:
     """What to tell of work of which one worker after the other died."""
     memory = [event for _, event in client.get_events("worker-restart-memory")]
     of_it = [one["rss"] for one in memory if one["worker"] == error.last_worker.address]
-    times = error.allowed_failures + 1
+    times = f"{error.allowed_failures + 1} times"
     if of_it:
         return UserError(
-            _words(work), f"{max(of_it) / 1e9:.1f} GB in a worker process, {times} times",
+            _words(work), f"{max(of_it) / 1e9:.1f} GB in a worker process, {times}",
             f"at most {error.last_worker.memory_limit / 1e9:.1f} GB",
             "ask for fewer workers, or for more memory for each",
         )  # fmt: skip
     return UserError(
-        _words(work), f"a worker process that died of it, {times} times",
+        _words(work), f"a worker process that died of it, {times}",
         "a process that lives to its end",
         "see whether the machine ran out of memory; ask for fewer workers",
     )  # fmt: skip
@@ -360,6 +376,10 @@ def _in_folder(
     folder: str, work: Callable[..., T], args: Iterable[Any], kwargs: dict[str, Any]
 ) -> T:
     """The work, done where paths mean what they mean to who asked."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    worker.log_event(_BEGUN, str(worker.get_current_task()))
     try:
         os.chdir(folder)
     except OSError as error:
