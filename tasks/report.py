@@ -10,7 +10,7 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from ..lib.artefacts import Artefact, ArtefactStore, Input, Manifest, Recipe
-from ..lib.report.outcome import PhaseOutcome, SeriesOutcome
+from ..lib.report.outcome import OUTCOMES, PhaseOutcome, SeriesOutcome, outcomes_text
 from .pictures import artifact_key, looking_on
 from .progress import tell
 from .running import TASK_OPTIONS, flow_run_id
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 INDEX = "index.html"
+SECTIONS = "sections"
 
 
 @task(task_run_name="report {reduction}", **TASK_OPTIONS)
@@ -35,8 +36,8 @@ def report(reduction: str, store: Path, workers: str | None = None) -> str:
 
     Returns
     -------
-    Reference of the artefact, an older one if the same was made before. Its file is
-    report.html.
+    Reference of the artefact, an older one if the same was made before. Its files are
+    report.html and sections/, planes of reciprocal space as 32-bit TIFF.
     """
     tell(reduction, "write report")
     return carry_out(workers, report_artefact, reduction, store, flow_run_id())
@@ -59,15 +60,21 @@ def report_artefact(reduction_ref: str, store: Path, flow_run: str | None = None
     )
     if found := kept.find(recipe):
         return found.ref
+    from ..lib.reduction.sections import sections, write_section
     from ..lib.reduction.storage import read_reduction
     from ..lib.report.reduction_page import reduction_page
     from ..lib.series.storage import read_series
 
+    reduction, series = read_reduction(source.arrays), read_series(series_artefact.arrays)
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
+        planes = [sections(series, one, reduction.frames, reduction.gain)
+                  for one in reduction.lattices]  # fmt: skip
+        for number, some in enumerate(planes, 1):
+            (draft.files / SECTIONS).mkdir(exist_ok=True)
+            for one in some:
+                write_section(draft.files / SECTIONS / f"lattice-{number}-{one.name}.tif", one)
         page = reduction_page(
-            read_reduction(source.arrays),
-            read_series(series_artefact.arrays),
-            [series_artefact.manifest, source.manifest],
+            reduction, series, kept.ancestors(series_artefact.ref, source.ref), planes
         )
         (draft.files / PAGE).write_text(page, encoding="utf-8")
         return draft.publish().ref
@@ -163,7 +170,7 @@ def phase_report_artefact(
             f"Structure {verdict}.",
             {name: f"{up}{below(kept, one)}/files/{PAGE}" for name, one in shown.items()},
             files,
-            [one.manifest for one in sources],
+            kept.ancestors(*(one.ref for one in sources)),
         )
         (draft.files / INDEX).write_text(page, encoding="utf-8")
         return draft.publish().ref
@@ -258,7 +265,16 @@ def summarise_artefacts(
         links = {one.ref: f"../../../../{below(kept, one)}/files/{PAGE}" for one in reports}
         links |= {one.ref: f"../../../../{below(kept, one)}/files/{INDEX}" for one in pages}
         cells = cells_of(kept, sorted_into) if sorted_into else None
-        page = session_page(session, outcomes, phases, cells, links, kept.running_code.version)
+        (draft.files / OUTCOMES).write_text(outcomes_text(outcomes, phases), encoding="utf-8")
+        page = session_page(
+            session,
+            outcomes,
+            phases,
+            cells,
+            links,
+            kept.running_code.version,
+            kept.ancestors(*(one.artefact for one in recipe.inputs if one.artefact)),
+        )
         (draft.files / INDEX).write_text(page, encoding="utf-8")
         return draft.publish().ref
 
