@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -121,13 +122,19 @@ def acquire(
     def part_done(_: float) -> float:
         return 0.0 if hunt is None else _COLLECTING * hunt.part_done()
 
+    def keep(how: str) -> None:
+        if hunt is not None and calibration is not None:
+            done = replace(hunt.acquisition(), ended=how)
+            acquisition_artefact(done, session, (), store, calibration)
+
     with (
+        _kept_if_ended(keep),  # last of all: the instrument and the workers cannot wait
         workers(n_workers, scheduler, apart=True) as address,
         prefect_progress("acquire", f"acquire {session.name}", part_done),
     ):
         merges = Merges(session, store, merge_every, config, merging, address)
         try:
-            with _own(session) as safe:
+            with _own(session, "acquire") as safe:
                 refuse_impossible(safe, session)
                 if calibrate_first:
                     calibration = calibrate(safe, session, store)
@@ -155,9 +162,6 @@ def acquire(
             # a terminal sends it to Prefect's server too: nothing is asked of it any more, and
             # what it and the workers say while they end is of no use to anybody
             logging.disable(logging.CRITICAL)
-            if hunt is not None and calibration is not None:
-                done = replace(hunt.acquisition(), ended="Ended by Ctrl-C.")
-                acquisition_artefact(done, session, (), store, calibration)
             raise
         if not failure:
             say(hunt.ended)
@@ -266,11 +270,21 @@ def complete(stop: Stop, phases: Sequence[PhaseOutcome]) -> str:
 
 
 @contextmanager
-def _own(session: SessionConfig) -> Iterator[Lab]:
+def _kept_if_ended(keep: Callable[[str], None]) -> Iterator[None]:
+    """Keep what there is, told how it ended, when the block is ended from outside."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, TerminationSignal) as end:
+        keep("Ended by Ctrl-C." if isinstance(end, KeyboardInterrupt) else "Cancelled.")
+        raise
+
+
+@contextmanager
+def _own(session: SessionConfig, flow: str) -> Iterator[Lab]:
     """The session's instrument, to itself and safe."""
     # nothing is connected to before it is our turn: another session may be using it
     with (
-        turn(session.instrument),
+        turn(session.instrument, flow),
         guarded(open_lab(session.instrument, **session.options)) as safe,
     ):
         yield safe
@@ -310,7 +324,7 @@ def calibrate_only(session: SessionConfig, store: Path) -> tuple[str, Calibratio
     ArtefactStore(store).create()
     with (
         prefect_progress("calibrate", f"calibrate {session.instrument}"),
-        _own(session) as lab,
+        _own(session, "calibrate") as lab,
     ):
         refuse_impossible(lab, session)
         ref = calibrate(lab, session, store)

@@ -3,61 +3,89 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 from prefect.variables import Variable
 
+from ..lib.instrument import load_instrument
+from ..tasks.journal import say
 from ..tasks.progress import tell
 
 _log = logging.getLogger(__name__)
 
 
 def microscope_limit(instrument: str) -> str:
-    """Name of the global limit of one flow for an instrument."""
-    return f"microscope-{instrument}"
+    """Name of the global limit of one flow for an instrument, given by its name or its YAML."""
+    return f"microscope-{_word(load_instrument(instrument).name, '-')}"
 
 
 @contextmanager
-def turn(instrument: str) -> Iterator[None]:
+def turn(instrument: str, flow: str) -> Iterator[None]:
     """Have the microscope to oneself among the flows of a server.
 
-    Without a server, or where it knows no limit for the instrument, there is nothing to wait for:
-    the guard's own lock then refuses a second session.
+    Without a server there is nothing to wait for: the guard's own lock then refuses a second
+    session.
+
+    Parameters
+    ----------
+    instrument : its name or its YAML.
+    flow : whose progress shows for what it waits.
     """
+    if get_current_settings().api.url is None:
+        yield
+        return
     name = microscope_limit(instrument)
-    if _slots_taken(name):
-        holder = Variable.get(_holder(name), default="another session")
-        line = f"waits for the microscope {instrument}, which {holder} has"
-        _log.warning("%s", line)
-        tell("acquire", line)
-    with concurrency(name, occupy=1, strict=False):
-        if _known(name):
-            Variable.set(_holder(name), str(flow_run.name or "a session"), overwrite=True)
+    with get_client(sync_client=True) as client:
+        limit = _limit(client, name)
+        waits = limit.active_slots >= limit.limit
+        if waits:
+            holder = Variable.get(_holder(name), default="another session")
+            line = (
+                f"waits for the microscope {load_instrument(instrument).name}, which {holder} has"
+            )
+            _log.warning("%s", line)
+            tell(flow, line)
+            _state(client, "Waiting", line)
+    with concurrency(name, occupy=1):
+        if waits:
+            say(f"has the microscope {load_instrument(instrument).name} now")
+            with get_client(sync_client=True) as client:
+                _state(client, "Running", "")
+        Variable.set(_holder(name), str(flow_run.name or "a session"), overwrite=True)
         yield
 
 
-def _known(name: str) -> bool:
-    with get_client(sync_client=True) as client:
-        try:
-            client.read_global_concurrency_limit_by_name(name)
-        except ObjectNotFound:
-            return False
-    return True
+def _limit(client: SyncPrefectClient, name: str) -> GlobalConcurrencyLimitResponse:
+    """The limit, made if nobody did: instruments have YAML files anywhere."""
+    with suppress(ObjectNotFound):
+        return client.read_global_concurrency_limit_by_name(name)
+    with suppress(ObjectAlreadyExists):  # another was faster
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
+    return client.read_global_concurrency_limit_by_name(name)
 
 
-def _slots_taken(name: str) -> bool:
-    with get_client(sync_client=True) as client:
-        try:
-            limit = client.read_global_concurrency_limit_by_name(name)
-        except ObjectNotFound:
-            return False
-    return limit.active_slots >= limit.limit
+def _state(client: SyncPrefectClient, name: str, line: str) -> None:
+    """What the pages say of this run."""
+    if flow_run.id:
+        state: State[object] = State(type=StateType.RUNNING, name=name, message=line)
+        client.set_flow_run_state(UUID(flow_run.id), state, force=True)
 
 
-def _holder(name: str) -> str:
-    return name.replace("-", "_") + "_holder"
+def _holder(limit: str) -> str:
+    return f"{_word(limit, '_')}_holder"
+
+
+def _word(name: str, between: str) -> str:
+    """As Prefect takes names."""
+    return re.sub(r"[^a-z0-9]+", between, name.lower()).strip(between)

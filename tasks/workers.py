@@ -110,7 +110,21 @@ def _local(n: int) -> Iterator[str]:
                     "processes that run", f"free memory, or ask for fewer ({error})",
                 ) from None  # fmt: skip
     with cluster:
-        yield cluster.scheduler_address
+        try:
+            yield cluster.scheduler_address
+        except BaseException as error:
+            if not isinstance(error, Exception):  # cancelled: somebody waits for the end
+                _kill(cluster)
+            raise
+
+
+def _kill(cluster: Any) -> None:
+    """End worker processes at once; by themselves they would finish what they are at."""
+    for nanny in cluster.workers.values():
+        nanny.close_gracefully("the flow is ended")  # so that it does not start another
+        if nanny.pid:
+            with suppress(ProcessLookupError):
+                os.kill(nanny.pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -97,7 +97,11 @@ def _raise_if(failures: tuple[str, ...]) -> None:
 
 @contextmanager
 def _ending_signals_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, instead of the process at once."""
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, instead of the process at once.
+
+    A program that handles them itself (Prefect does, to tell cancelling from crashing) is left to
+    it: its way of ending leads through the block too.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may change handlers; the watcher sees the process die
         return
@@ -105,7 +109,8 @@ def _ending_signals_raise() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in ENDING_SIGNALS}
+    deadly = [number for number in ENDING_SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+    before = {number: signal.signal(number, end) for number in deadly}
     try:
         yield
     finally:

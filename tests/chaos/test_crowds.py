@@ -1,4 +1,4 @@
-"""Many at once: messages, flows for one microscope, and people who cancel."""
+"""Many messages at once, and a session that is cancelled while it computes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ import psutil
 import pytest
 from laboratory import NOTIFY, PASSWORD, Laboratory, running, small_series, until
 
-from ewaldflow.hardware.lab import open_lab
-from ewaldflow.hardware.simulated.calibrated import true_calibrations
-from ewaldflow.lib.serialred.session import load_session
 from ewaldflow.lib.series.announced import series_below
-from ewaldflow.tasks.acquire import keep_calibrations
 
 pytestmark = pytest.mark.long
 MESSAGES = 200
@@ -167,53 +163,3 @@ def test_a_cancelled_session_ends_with_its_children(laboratory: Laboratory) -> N
     # it can be taken up again
     again = laboratory.start("session/session", laboratory.run(run)["parameters"], "again")
     assert laboratory.ended(again)["state_type"] == "COMPLETED"
-
-
-def _acquire(laboratory: Laboratory, name: str, crystals: int) -> str:
-    """A run that collects crystals over a small range."""
-    content = load_session("twin-demo").model_dump(mode="json")
-    content |= {"name": name, "sample": None}
-    content["rotation"] |= {"range_deg": (-12.0, 12.0)}
-    content["stop"] |= {"crystals": crystals}
-    return str(laboratory.start("acquire/acquire", {"session": content}, f"acquire {name}"))
-
-
-def _slots(laboratory: Laboratory) -> int:
-    """How many flows have the microscope."""
-    return int(laboratory.ask("v2/concurrency_limits/microscope-twin")["active_slots"])
-
-
-def _holder(laboratory: Laboratory) -> str:
-    return str(laboratory.ask("variables/name/microscope_twin_holder")["value"])
-
-
-def test_a_second_session_waits_for_the_microscope(laboratory: Laboratory) -> None:
-    """What becomes of the instrument itself is asked of the twin by benchmarks/guard_faults.py."""
-    twin = open_lab("twin", seed=1).twin
-    assert twin is not None
-    known = true_calibrations(twin, load_session("twin-demo"))
-    keep_calibrations(known, "twin", laboratory.settings.store)
-    first = _acquire(laboratory, "first", crystals=12)
-    until(lambda: _slots(laboratory) == 1, 240, "hold of the microscope")
-    second = _acquire(laboratory, "second", crystals=1)
-
-    def waits() -> str:
-        wanted = {"logs": {"flow_run_id": {"any_": [second]}}}
-        logs = laboratory.ask("logs/filter", wanted)
-        return next((one["message"] for one in logs if "waits" in one["message"]), "")
-
-    said = until(waits, 180, "word of the second session")
-    print(said)
-    assert "waits for the microscope twin" in said
-    assert "acquire first" in said
-    assert _slots(laboratory) == 1
-
-    # the first is cancelled, and the second has its turn
-    laboratory.cancel(first)
-    taken_s = _gone(laboratory, first)
-    print(f"a cancelled acquisition ended after {taken_s:.1f} s")
-    until(lambda: _holder(laboratory) == "acquire second", 120, "turn of the second session")
-    assert taken_s < 10
-    assert laboratory.run(first)["state_type"] in ("CANCELLED", "CANCELLING")
-    assert laboratory.ended(second, 600)["state_type"] == "COMPLETED"
-    assert _slots(laboratory) == 0

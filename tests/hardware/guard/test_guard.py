@@ -60,6 +60,27 @@ def test_ending_signals(lab, number):
     assert signal.getsignal(number) == handler
 
 
+def test_a_program_that_ends_in_its_own_way_is_left_to_it(lab):
+    class EndedError(BaseException):
+        pass
+
+    def end(*_):
+        raise EndedError
+
+    scope, before = lab.microscope, lab.microscope.registers()
+    usual = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(EndedError), guarded(lab) as safe:
+            disturb(safe)
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(10**6):
+                pass
+        assert signal.getsignal(signal.SIGTERM) == end
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert_as_found(scope, before)
+
+
 def test_signals_while_making_safe_do_not_interrupt_it(lab):
     scope, before = lab.microscope, lab.microscope.registers()
     blank = scope.blank
