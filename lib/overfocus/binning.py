@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,10 +65,29 @@ class BinnedScan:
 
 
 class Binner:
-    """Fills a `BinnedScan` with runs of frames, in any order and from several threads."""
+    """Fills a `BinnedScan` with runs of frames, in any order and from several threads.
 
-    def __init__(self, scan: Scan4D, binning: int) -> None:
-        rows, columns = scan.scan_shape
+    Parameters
+    ----------
+    rows : first scan row, and the one after the last, of those that come; all if None. There is
+        then room for these alone, and `odd` is to be handed on.
+    room : gives an array of a shape and type for the binned frames.
+
+    Attributes
+    ----------
+    odd : by the first frame of a run, what its sampled frames told: sum (row, column), how many
+        they were, and how many of their pixels were saturated.
+    """
+
+    def __init__(
+        self,
+        scan: Scan4D,
+        binning: int,
+        rows: tuple[int, int] | None = None,
+        room: Callable[[tuple[int, ...], type[np.float32]], Floats] = np.empty,
+    ) -> None:
+        columns = scan.scan_shape[1]
+        begin, stop = rows or (0, scan.scan_shape[0])
         height, width = (n // binning for n in scan.shape)
         if min(height, width) < 8:
             raise UserError(
@@ -77,12 +97,13 @@ class Binner:
         self._limit = scan.saturation
         self._pedestal = float(scan.pedestal)
         self._missing = scan.missing.ravel()
-        self._odd: dict[int, tuple[Floats, int, int]] = {}
+        self._before = begin * columns
+        self.odd: dict[int, tuple[Floats, int, int]] = {}
         self._lock = threading.Lock()
         self.binned = BinnedScan(
             scan.name, scan.scan_shape, scan.shape, binning,
-            np.empty((rows, columns, height, width), np.float32),
-            np.zeros((rows, columns), bool), scan.mask.copy(), np.zeros(scan.shape),
+            room((stop - begin, columns, height, width), np.float32),
+            np.zeros((stop - begin, columns), bool), scan.mask.copy(), np.zeros(scan.shape),
         )  # fmt: skip
         self._flat = self.binned.frames.reshape(-1, height, width)
         self._recorded = self.binned.recorded.reshape(-1)
@@ -93,11 +114,11 @@ class Binner:
         The number of a frame is scan row * columns + scan column. May be called for different
         frames at a time.
         """
-        here = slice(first, first + len(frames))
+        here = slice(first - self._before, first - self._before + len(frames))
         out = self._flat[here]
         frames = np.asarray(frames)
         totals = bin_frames(frames, self.binned.binning, self._pedestal, out)
-        present = ~self._missing[here]
+        present = ~self._missing[first : first + len(frames)]
         sample = np.flatnonzero(present)[(first // max(len(frames), 1)) % 8 :: SAMPLE]
         total = np.zeros(self.binned.shape, np.float32)
         saturated = 0
@@ -107,7 +128,7 @@ class Binner:
                 saturated += int(np.count_nonzero(frames[i] >= self._limit))
         if frames.dtype.kind == "f":
             present = self._drop_nan(frames, out, total, sample, present)
-        self._odd[first] = (total - self._pedestal * len(sample), len(sample), saturated)
+        self.odd[first] = (total - self._pedestal * len(sample), len(sample), saturated)
         self._recorded[here] = present & (totals != 0)
 
     def _drop_nan(
@@ -131,11 +152,13 @@ class Binner:
         """The scan so far."""
         done = self.binned
         done.mean = np.zeros(done.shape)
-        for total, _, _ in list(self._odd.values()):
+        # in the order of the scan, or the last bit would depend on who was first
+        odd = [one for _, one in sorted(self.odd.copy().items(), key=lambda run: run[0])]
+        for total, _, _ in odd:
             done.mean += total
-        done.sampled = sum(one[1] for one in list(self._odd.values()))
+        done.sampled = sum(one[1] for one in odd)
         pixels = max(1, done.sampled * done.shape[0] * done.shape[1])
-        done.saturated = sum(one[2] for one in list(self._odd.values())) / pixels
+        done.saturated = sum(one[2] for one in odd) / pixels
         return done
 
 

@@ -1,19 +1,113 @@
-"""Calibration while the scan runs: a partial scan gives a first answer, which sharpens."""
+"""Scans that come or are read a few rows at a time.
+
+Of a scan that is being recorded, a part gives a first answer, which sharpens. One that several
+processes read is binned by each in blocks of rows, and their parts are put together.
+"""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..stem4d.rows import chunk_reader, for_each_rows
 from ..stem4d.scan import Scan4D
-from .binning import Binner
+from .binning import BinnedScan, Binner, Floats, Mask
 from .calibrate import calibrate_binned, choose_binning
 from .calibration import CALIBRATED, NOT_CALIBRATED, ScanCalibration
 from .config import OverfocusConfig
+
+#: Raw frames that a process reads at a time, about.
+BLOCK_BYTES = 32 * 2**20
+
+Rows = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class BinnedRows:
+    """What is left of a block of scan rows; see `BinnedScan`.
+
+    Attributes
+    ----------
+    rows : first, and the one after the last.
+    frames : (scan_row, scan_column, row, column) float32.
+    recorded : (scan_row, scan_column) bool.
+    mask : (row, column) bool of raw pixels that must not be used.
+    odd : as of `Binner`.
+    """
+
+    rows: Rows
+    frames: Floats
+    recorded: Mask
+    mask: Mask
+    odd: dict[int, tuple[Floats, int, int]]
+
+
+def row_blocks(scan: Scan4D, size: int) -> list[Rows]:
+    """Blocks of scan rows of about so many bytes of frames; none divides what is read at once."""
+    rows, columns = scan.scan_shape
+    starts = [run.first // columns for run in chunk_reader(scan.frames).runs(0, rows)
+              if run.first % columns == 0]  # fmt: skip
+    row_bytes = columns * scan.shape[0] * scan.shape[1] * scan.frames.dtype.itemsize
+    blocks: list[Rows] = []
+    begin = 0
+    for stop in [*starts[1:], rows]:
+        if stop == rows or (stop - begin) * row_bytes >= size:
+            blocks.append((begin, stop))
+            begin = stop
+    return blocks
+
+
+def bin_rows(scan: Scan4D, binning: int, rows: Rows) -> BinnedRows:
+    """Read a block of scan rows once and bin it; what is kept of it is small."""
+    binner = Binner(scan, binning, rows)
+    for_each_rows(scan, binner.add, threads=1, rows=rows)
+    done = binner.binned
+    return BinnedRows(rows, done.frames, done.recorded, done.mask, binner.odd)
+
+
+def bin_scan_by(
+    scan: Scan4D,
+    config: OverfocusConfig,
+    work: Callable[[int, list[Rows]], Iterable[BinnedRows]],
+    scratch: Path | None = None,
+) -> BinnedScan:
+    """As `calibrate.bin_scan`, to the last bit, with the reading left to others.
+
+    Where pixels of float frames are no number now and then, which frames are left out depends, as
+    it does there, on what is read first.
+
+    Parameters
+    ----------
+    work : given the binning and all blocks, gives `bin_rows` of each, in any order.
+    scratch : folder for a file that holds the binned frames, if they do not fit in memory.
+    """
+    middle = np.asarray(scan.frames[scan.scan_shape[0] // 2])
+    binning = config.binning or choose_binning(scan, middle)
+    whole = Binner(scan, binning, room=np.empty if scratch is None else _in_file(scratch))
+    for part in work(binning, row_blocks(scan, BLOCK_BYTES)):
+        here = slice(*part.rows)
+        whole.binned.frames[here] = part.frames
+        whole.binned.recorded[here] = part.recorded
+        whole.binned.mask |= part.mask
+        whole.odd.update(part.odd)
+    return whole.finish()
+
+
+def _in_file(folder: Path) -> Callable[[tuple[int, ...], type[np.float32]], Floats]:
+    """Room in a file without a name, which is gone when nothing uses it any more."""
+
+    def room(shape: tuple[int, ...], kind: type[np.float32]) -> Floats:
+        with TemporaryFile(dir=folder) as file:
+            return np.asarray(np.memmap(file, kind, "w+", shape=shape))
+
+    return room
 
 
 class LiveCalibration:
