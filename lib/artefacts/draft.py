@@ -21,7 +21,7 @@ from .durable import (
     locked,
     make_folder,
     remove_staged,
-    sha256_file,
+    settle,
     take_lock,
     tree_sizes,
 )
@@ -31,6 +31,7 @@ from .manifest import MANIFEST, FileRecord, Manifest, Recipe, tree_digest, write
 if TYPE_CHECKING:
     import zarr
 
+    from .draft_files import DraftFiles
     from .store import ArtefactStore
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Draft:
         self._flow_run_id = flow_run_id
         self._staging = store.staging / uuid.uuid4().hex
         self._tree = self._staging / "tree"
+        self._stored: DraftFiles | None = None
         self._arrays: zarr.Group | None = None
         self._published: Artefact | None = None
 
@@ -88,6 +90,8 @@ class Draft:
                 raise error
 
     def _discard(self) -> None:
+        if self._stored:
+            self._stored.close()
         try:
             remove_staged(self._staging)
         except OSError as error:  # `gc` will; what went wrong before matters more
@@ -101,7 +105,10 @@ class Draft:
         if self._arrays is None:
             import zarr
 
-            self._arrays = zarr.open_group(self._tree / DATA, mode="w", zarr_format=3)
+            from .draft_files import DraftFiles
+
+            self._stored = DraftFiles(self._tree / DATA)
+            self._arrays = zarr.open_group(self._stored, mode="w", zarr_format=3)
         return self._arrays
 
     @property
@@ -131,11 +138,11 @@ class Draft:
         store, tree = self._store, self._tree
 
         def finish(name: str) -> str:
-            # each read while others wait for the disk
-            digest = sha256_file(tree / name)
-            (tree / name).chmod(0o444)
-            fsync(tree / name)
-            return digest
+            path = tree / name
+            inside = name.removeprefix(f"{DATA}/")
+            digest = self._stored.digest(inside) if self._stored and inside != name else None
+            path.chmod(0o444)
+            return digest or settle(path)
 
         with explained(store.root):
             sizes = tree_sizes(tree)

@@ -50,6 +50,13 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+def settle(path: Path) -> str:
+    """Have the disk hold a file; returns its SHA-256. OSError if the disk refuses."""
+    digest = sha256_file(path)
+    fsync(path)
+    return digest
+
+
 def fsync_folders(folder: Path) -> None:
     """Have the disk hold the entries of a folder and of those in it, inside out."""
     for parent, _, _ in os.walk(folder, topdown=False):

@@ -51,6 +51,15 @@ def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixel
     return block.reshape(-1, size)[:, _BEFORE_FRAME:].reshape(-1, *header.shape)
 
 
+def scan_of(path: Path) -> tuple[tuple[int, int], tuple[float, float]]:
+    """(rows, columns) of the scan, and its step along both in nm."""
+    said = _read(path)
+    return (int(said["rows"]), int(said["columns"])), (
+        float(said["step_y_nm"]),
+        float(said["step_x_nm"]),
+    )
+
+
 def _read(path: Path) -> Any:
     with path.open("rb") as file:
         head = file.read(_HEADER.itemsize)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 
+from ..artefacts.in_threads import in_threads
 from ..errors import UserError
 from ..series.rotation_series import SourceFile
 from ..stem4d.lazy_scan import LazyScan
 from ..stem4d.metadata import ScanMetadata, from_file
 from ..stem4d.scan import Scan4D
-from . import scan_arrays, scan_hdf5, scan_mib, scan_rsciio
+from . import scan_arrays, scan_dm, scan_empad, scan_frames, scan_hdf5, scan_mib
 from .scan_source import RawScan
 
 _READERS: dict[tuple[str, ...], Callable[[Path, str | None], RawScan]] = {
@@ -22,7 +24,9 @@ _READERS: dict[tuple[str, ...], Callable[[Path, str | None], RawScan]] = {
     (".zarr", ".zspy"): scan_arrays.read_zarr,
     (".mib",): scan_mib.read_mib,
     (".h5", ".hdf5", ".hspy", ".emd", ".nxs"): scan_hdf5.read_hdf5,
-    (".blo", ".dm3", ".dm4", ".tvips", ".ser", ".mrc"): scan_rsciio.read_with_rsciio,
+    (".blo", ".tvips", ".ser", ".mrc", ".mrcs", ".tif", ".tiff"): scan_frames.read_frames,
+    (".dm3", ".dm4"): scan_dm.read_dm,
+    (".raw",): scan_empad.read_empad,
 }
 SUFFIXES = tuple(suffix for suffixes in _READERS for suffix in suffixes)
 _INSIDE = "::"  # between a file and the name of a data set in it
@@ -43,7 +47,7 @@ def read_scan(
     stated : wins over what the files say; the scan's shape must be given where a file holds but
         a stack of frames.
     name : of the scan, instead of that of its file.
-    digest : whether the raw files are digested, which reads them once.
+    digest : whether the raw files are digested, which reads them once; else `digested` does it.
 
     Returns
     -------
@@ -69,6 +73,7 @@ def read_scan(
     if lacking > 0:
         missing.ravel()[raw.count :] = True
         notes.append(f"{file.name} ends {lacking} frames before the scan does; they are missing")
+    sources = tuple(SourceFile(str(one.absolute()), "") for one in raw.files)
     return Scan4D(
         name=name or raw.name or file.stem,
         frames=frames,
@@ -84,10 +89,40 @@ def read_scan(
         saturation=known.saturation,
         instrument=raw.instrument,
         notes=(*raw.notes, *notes),
-        sources=tuple(SourceFile(str(one.absolute()), _digest(one)) for one in raw.files)
-        if digest
-        else (),
+        sources=digested(sources) if digest else sources,
     )
+
+
+def digested(sources: Iterable[SourceFile], stop: Event | None = None) -> tuple[SourceFile, ...]:
+    """Raw files with their SHA-256; that of a folder is of the names and digests of its files.
+
+    Parameters
+    ----------
+    sources : files as `read_scan` names them.
+    stop : ends it, with nothing, when set.
+
+    Raises
+    ------
+    UserError : a file cannot be read.
+    """
+    known: list[SourceFile] = []
+    for one in sources:
+        path = Path(one.path)
+        try:
+            files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+            each = in_threads(lambda file: _sha256(file, stop), files)
+        except OSError as error:
+            found = str(error.strerror)
+            raise UserError(path, found, "a readable file", "check the disk") from None
+        if stop and stop.is_set():
+            return ()
+        total = each[0] if path.is_file() else ""
+        if not path.is_file():
+            pairs = zip(files, each, strict=True)
+            lines = (f"{file.relative_to(path).as_posix()}\0{sha}\n" for file, sha in pairs)
+            total = hashlib.sha256("".join(lines).encode()).hexdigest()
+        known.append(SourceFile(one.path, total))
+    return tuple(known)
 
 
 def _read(file: Path, inside: str | None) -> RawScan:
@@ -154,16 +189,9 @@ def _scan_shape(
     return stated, True
 
 
-def _digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder, that of the names and digests of its files."""
-    try:
-        if path.is_file():
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        total = hashlib.sha256()
-        for one in sorted(path.rglob("*")):
-            if one.is_file():
-                total.update(f"{one.relative_to(path).as_posix()}\0{_digest(one)}\n".encode())
-        return total.hexdigest()
-    except OSError as error:
-        raise UserError(path, str(error.strerror), "a readable file", "check the disk") from None
+def _sha256(path: Path, stop: Event | None) -> str:
+    total, buffer = hashlib.sha256(), bytearray(2**20)
+    with path.open("rb", buffering=0) as file:
+        while (n := file.readinto(buffer)) and not (stop and stop.is_set()):
+            total.update(memoryview(buffer)[:n])
+    return total.hexdigest()

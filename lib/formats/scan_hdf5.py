@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import h5py
 import hdf5plugin  # noqa: F401  (the compressions of Dectris' files)
 import numpy as np
 
-from ..errors import UserError
+from . import nexus
 from .scan_arrays import choose
+from .scan_frames import frames_of
 from .scan_source import RawScan
 
-_PER_NM = {"pm": 1e-3, "a": 0.1, "å": 0.1, "angstrom": 0.1, "nm": 1.0, "n_m": 1.0, "um": 1e3,
+PER_NM = {"pm": 1e-3, "a": 0.1, "å": 0.1, "angstrom": 0.1, "nm": 1.0, "n_m": 1.0, "um": 1e3,
            "µm": 1e3, "μm": 1e3}  # fmt: skip
 
 
@@ -22,10 +24,9 @@ def read_hdf5(path: Path, inside: str | None) -> RawScan:
     """A scan in an HDF5 file; a Dectris master is known by its links to the data files."""
     file = h5py.File(path, "r")
     entry = file.get("entry/data")
-    if inside is None and isinstance(entry, h5py.Group):
-        links = sorted(name for name in entry if re.fullmatch(r"data_\d+", name))
-        if links:
-            return _dectris(path, file, entry, links)
+    links = isinstance(entry, h5py.Group) and any(re.fullmatch(r"data_\d+", one) for one in entry)
+    if inside is None and links:
+        return _dectris(path)
     sets: dict[str, h5py.Dataset] = {}
 
     def look(name: str, one: Any) -> None:
@@ -38,44 +39,21 @@ def read_hdf5(path: Path, inside: str | None) -> RawScan:
     return RawScan([chosen], [path], fields={"scan_step_nm": _step_nm(chosen)})
 
 
-def _dectris(path: Path, file: h5py.File, entry: h5py.Group, links: list[str]) -> RawScan:
+def _dectris(path: Path) -> RawScan:
     """Frames of a Dectris master, which lie in the files it links to."""
-    stacks, files = [], [path]
-    for name in links:
-        link = entry.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            beside = path.parent / link.filename
-            if not beside.is_file():
-                raise UserError(
-                    path, f"a link to {link.filename}, which is not beside it",
-                    "the data files that the detector wrote with it", "put them into its folder",
-                )  # fmt: skip
-            files.append(beside)
-        stacks.append(entry[name])
-    detector = file["entry/instrument/detector"]
-    fields: dict[str, Any] = {
-        "pixel_size_mm": _number(detector, "x_pixel_size", 1e3),
-        "camera_length_mm": _number(detector, "detector_distance", 1e3),
-        "saturation": _number(detector, "saturation_value"),
-    }
-    notes = []
-    mask = detector.get("detectorSpecific/pixel_mask")
-    bad = None if mask is None else np.asarray(mask[()]) != 0
-    if bad is not None and bad.shape != stacks[0].shape[-2:]:
-        notes.append(f"the pixel mask {bad.shape} of {path.name} is not of the frames; not used")
-        bad = None
+    raw = frames_of(path, nexus.READER)
+    fields, files, notes = {**raw.fields}, list(raw.files), list(raw.notes)
     companion = path.with_name(path.name.removesuffix("_master.h5") + ".h5")
     if companion != path and companion.is_file():
         about = _stem_metadata(companion)
         if about:
             files.append(companion)
-            fields |= about
+            fields |= {name: value for name, value in about.items() if value is not None}
             notes.append(f"scan, camera length and voltage are those of {companion.name}")
-    return RawScan(
-        stacks,
-        files,
+    return replace(
+        raw,
+        files=files,
         fields=fields,
-        mask=bad,
         name=path.name.removesuffix(".h5").removesuffix("_master"),
         notes=tuple(notes),
     )
@@ -97,11 +75,6 @@ def _stem_metadata(path: Path) -> dict[str, Any]:
     }
 
 
-def _number(group: h5py.Group, name: str, factor: float = 1.0) -> float | None:
-    one = group.get(name)
-    return None if one is None or np.size(one[()]) != 1 else float(one[()]) * factor
-
-
 def _step_nm(chosen: h5py.Dataset) -> tuple[float, float] | None:
     """Distance of scan points: from HyperSpy's axes, or EMD's dimension vectors."""
     group = chosen.parent
@@ -116,7 +89,7 @@ def _step_nm(chosen: h5py.Dataset) -> tuple[float, float] | None:
         else:
             return None
         text = units.decode() if isinstance(units, bytes) else str(units)
-        per_nm = _PER_NM.get(text.strip("[] ").lower())
+        per_nm = PER_NM.get(text.strip("[] ").lower())
         if per_nm is None:
             return None
         steps.append(float(scale) * per_nm)

@@ -30,13 +30,20 @@ Tell = Callable[[str, float], None]
 Watch = Callable[[int, NDArray[Any]], None]
 
 
-def write_scan(
-    group: zarr.Group, scan: Scan4D, tell: Tell | None = None, watch: Watch | None = None
-) -> None:
+def write_scan(group: zarr.Group, scan: Scan4D) -> None:
     """Write a scan into an empty group, a few chunks in memory at a time.
 
     Arrays ``frames`` (scan_row, scan_column, row, column), ``mask`` (row, column), ``missing``
     (scan_row, scan_column); everything else as attributes.
+    """
+    write_frames(group, scan)
+    describe_scan(group, scan)
+
+
+def write_frames(
+    group: zarr.Group, scan: Scan4D, tell: Tell | None = None, watch: Watch | None = None
+) -> None:
+    """Write the frames of a scan, of which `describe_scan` writes the rest.
 
     Parameters
     ----------
@@ -72,7 +79,6 @@ def write_scan(
         write_chunk(array, (top // high, left // wide, 0, 0), block)
 
     in_threads(write, pieces())
-    describe_scan(group, scan)
 
 
 def _blocks(frames: Frames4D, high: int, wide: int) -> Iterable[tuple[int, int, NDArray[Any]]]:
@@ -93,7 +99,7 @@ def _blocks(frames: Frames4D, high: int, wide: int) -> Iterable[tuple[int, int, 
 
 
 def describe_scan(group: zarr.Group, scan: Scan4D) -> None:
-    """Write all of a scan but its frames, which `create_frames` and `write_rows` wrote."""
+    """Write all of a scan but its frames."""
     create_array(group, "mask", scan.mask)
     create_array(group, "missing", scan.missing)
     write_attributes(group, scan, leave=_ARRAYS)
@@ -123,7 +129,9 @@ def create_frames(
 ) -> zarr.Array[Any]:
     """An empty array for the frames of a scan; `write_rows` fills it."""
     chunks = chunk_shape(scan_shape, shape, np.dtype(dtype).itemsize)
-    return compressed_array(group, "frames", (*scan_shape, *shape), dtype, chunks)
+    # three folders for each of thousands of chunks would take as long as the chunks
+    whole = (*scan_shape, *shape)
+    return compressed_array(group, "frames", whole, dtype, chunks, separator=".")
 
 
 def write_rows(array: zarr.Array[Any], rows: Iterable[NDArray[Any]]) -> None:

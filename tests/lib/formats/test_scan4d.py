@@ -66,7 +66,7 @@ def _dectris(folder):
             name = f"gold_data_00000{n}.h5"
             file[f"entry/data/data_00000{n}"] = h5py.ExternalLink(name, "/entry/data/data")
         detector = file.create_group("entry/instrument/detector")
-        detector["x_pixel_size"] = 1e-4
+        detector["x_pixel_size"] = detector["y_pixel_size"] = 1e-4
         detector["detector_distance"] = 0.0
         detector["saturation_value"] = 8352
         mask = np.zeros((5, 6), np.uint32)
@@ -217,11 +217,44 @@ def test_steps_of_hyperspy_and_emd_axes(tmp_path):
 def test_numbers_of_a_file_that_cannot_be_are_told(tmp_path):
     path, stated = _dectris(tmp_path)
     with h5py.File(path, "a") as file:
-        del file["entry/instrument/detector/x_pixel_size"]
-        file["entry/instrument/detector/x_pixel_size"] = float("nan")
+        for axis in "xy":  # micrometres
+            file[f"entry/instrument/detector/{axis}_pixel_size"][()] = 100.0
     scan = read_scan(path, stated=stated)
     assert scan.pixel_size_mm is None
-    assert any("pixel_size_mm nan" in note for note in scan.notes)
+    assert any("pixel_size_mm 100000.0 in gold_master.h5" in note for note in scan.notes)
+
+
+def _empad(folder, name):
+    path = folder / name
+    stored = np.full((6, 130, 128), -1, np.float32)
+    stored[:, :128] = np.arange(6 * 128 * 128).reshape(6, 128, 128)
+    path.write_bytes(stored.tobytes())
+    return path, stored[:, :128].reshape(2, 3, 128, 128)
+
+
+def test_an_empad_by_its_name_or_the_xml_beside_it(tmp_path):
+    path, frames = _empad(tmp_path, "scan_x3_y2.raw")
+    scan = read_scan(path)
+    np.testing.assert_array_equal(scan.frames[...], frames)
+    assert scan.pixel_size_mm == 0.15
+    path, frames = _empad(tmp_path, "other.raw")
+    with pytest.raises(UserError, match="6 frames in a row"):
+        read_scan(path)
+    (tmp_path / "about.xml").write_text(
+        '<root><raw_file filename="other.raw"/><scan_parameters mode="acquire">'
+        "<scan_resolution_x>3</scan_resolution_x><scan_resolution_y>2</scan_resolution_y>"
+        "</scan_parameters><high_voltage>300000</high_voltage></root>"
+    )
+    scan = read_scan(path)
+    np.testing.assert_array_equal(scan.frames[1, 1:], frames[1, 1:])
+    assert scan.wavelength_A == electron_wavelength_A(300)
+    assert len(scan.sources) == 2
+
+
+def test_bare_numbers_are_refused(tmp_path):
+    (tmp_path / "a.raw").write_bytes(b"1" * 1000)
+    with pytest.raises(UserError, match="1000 bytes"):
+        read_scan(tmp_path / "a.raw")
 
 
 def test_one_of_several_scans_in_a_file(tmp_path):
@@ -291,7 +324,7 @@ def _bad(folder, kind):
         ("images only", "at most image of shape (5, 6)"),
         ("empty mib", "an empty file"),
         ("cut mib", "expected a .mib file of a scan"),
-        ("blo", "expected a .blo file of a scan"),
+        ("blo", "truncated: 6 bytes"),
     ],
 )
 def test_files_that_are_no_scan_end_in_one_line(kind, told, tmp_path):

@@ -155,7 +155,7 @@ def test_what_the_work_raises_ends_the_reading(threads):
 
 def test_missing_and_damaged_chunks_are_told(tmp_path, monkeypatch):
     scan = _stored(tmp_path, _frames(), monkeypatch, 100)
-    chunk = tmp_path / "scan.zarr" / "frames" / "c" / "2" / "3" / "0" / "0"
+    chunk = tmp_path / "scan.zarr" / "frames" / "c.2.3.0.0"
     content = bytearray(chunk.read_bytes())
     content[30] ^= 1
     chunk.write_bytes(content)
