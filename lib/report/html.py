@@ -62,7 +62,7 @@ h2 { font-size: 20px; margin: 38px 0 8px; padding-bottom: 5px;
   border-bottom: 1px solid var(--line); }
 h3 { font-size: 16px; margin: 22px 0 6px; }
 table { border-collapse: collapse; margin: 10px 0 16px; font-variant-numeric: tabular-nums; }
-button.over { margin: 10px 0 -33px auto; position: relative; }
+button.csv.over { margin: 10px 0 -33px auto; position: relative; }
 caption { text-align: left; color: var(--soft); padding: 0 70px 5px 0; }
 th, td { padding: 5px 14px 5px 0; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
