@@ -15,6 +15,7 @@ from . import (
     cells,
     convert,
     instruments,
+    merge,
     orient,
     overfocus,
     reduce,
@@ -61,6 +62,7 @@ def _about() -> None:
 app.command("acquire")(acquire.acquire)
 app.command("calibrate-deflectors")(acquire.calibrate_deflectors)
 app.command("reduce")(reduce.reduce)
+app.command("merge")(merge.merge)
 app.command("orient")(orient.orient)
 app.command("calibrate-rings")(rings.calibrate_rings)
 app.command("recenter")(rings.recenter)

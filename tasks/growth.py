@@ -9,7 +9,7 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact
 
 from ..lib.artefacts import ArtefactStore
 from ..lib.report.outcome import PhaseOutcome
-from .merge import KIND as MERGE
+from .merged import KIND as MERGE
 from .pictures import Picture, artifact_key, looking_on, show_pictures
 from .report import INDEX, cells_of
 from .running import flow_run_id

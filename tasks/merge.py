@@ -14,6 +14,7 @@ from ..lib.artefacts import ArtefactStore, Draft, Input, Recipe
 from ..lib.errors import UserError
 from ..lib.merging.config import MergingConfig
 from ..lib.sample import Sample
+from .merged import KIND, SEED
 from .progress import tell
 from .report import made_from
 from .running import TASK_OPTIONS, flow_run_id
@@ -22,8 +23,6 @@ from .workers import carry_out
 if TYPE_CHECKING:
     from ..lib.merging.merge_phase import MergedPhase
     from ..lib.phases.sorting import SortedSession, Structure
-
-KIND = "merge"
 
 
 @task(task_run_name="merge {structure} of {phases}", **TASK_OPTIONS)
@@ -86,7 +85,7 @@ def merge_artefact(
             "merging": config.model_dump(mode="json"),
             "sample": None if sample is None else sample.model_dump(mode="json"),
         },
-        seeds={"random halves and pairs": config.seed},
+        seeds={SEED: config.seed},
     )
     if found := kept.find(recipe):
         return found.ref
@@ -106,9 +105,7 @@ def merge_artefact(
             composition=None if sample is None else sample.contents_of(data[0].cell),
         )  # fmt: skip
         write_record(draft.arrays, done)
-        _write_files(draft, done, sample)
-        _write_xscale(draft, done, chosen, kept)
-        draft.notes += (*done.notes, *_second_opinions(draft))
+        draft.notes += (*done.notes, *write_merged(draft, done, sample, kept))
         draft.figures_of_merit = figures_of(done)
         return draft.publish().ref
 
@@ -136,6 +133,15 @@ def figures_of(done: MergedPhase) -> dict[str, object]:
         "reflections": len(done.merged),
         **{name: None if value != value else float(value) for name, value in numbers.items()},
     }
+
+
+def write_merged(
+    draft: Draft, done: MergedPhase, sample: Sample | None, store: ArtefactStore
+) -> Iterator[str]:
+    """Write what other programs go on with; what they said where they were run."""
+    _write_files(draft, done, sample)
+    _write_xscale(draft, done, store)
+    yield from _second_opinions(draft)
 
 
 def _structure(session: SortedSession, name: str, ref: str) -> Structure:
@@ -183,10 +189,8 @@ def _write_files(draft: Draft, done: MergedPhase, sample: Sample | None) -> None
         )
 
 
-def _write_xscale(
-    draft: Draft, done: MergedPhase, structure: Structure, store: ArtefactStore
-) -> None:
-    """XSCALE.INP and the series in the structure's setting, as they were reduced."""
+def _write_xscale(draft: Draft, done: MergedPhase, store: ArtefactStore) -> None:
+    """XSCALE.INP and the series in the setting of the merge, as they were reduced."""
     from ..lib.reduction.storage import read_reduction
     from ..lib.reduction.xds_ascii import write_xds_ascii
     from ..lib.series.storage import read_series
@@ -194,14 +198,12 @@ def _write_xscale(
 
     folder = draft.files / "xscale"
     folder.mkdir()
-    scaled = {one.name: one for one in done.scaled.data}
     group = gemmi.SpaceGroup(done.merged.space_group)
     inputs = []
-    for number, member in enumerate(structure.members, 1):
-        one = scaled.get(member.name)
-        if one is None or one.orientation is None:
+    for number, one in enumerate(done.scaled.data, 1):
+        if one.orientation is None:
             continue
-        artefact = store.get(member.source)
+        artefact = store.get(one.source)
         reduction = read_reduction(artefact.arrays)
         first = reduction.lattices[0]
         # what took the indices of the reduction to those of the merged data
@@ -211,7 +213,7 @@ def _write_xscale(
             path,
             first.reindexed(np.rint(12 * transform) / 12, one.bravais),
             reduction.frames,
-            name=member.name,
+            name=one.name,
             shape=read_series(made_from(store, artefact, "series").arrays).shape,
             space_group_number=group.number,
         )

@@ -150,8 +150,10 @@ def phase_report_artefact(
         return found.ref
     from ..lib.artefacts.records import read_record
     from ..lib.merging.merge_phase import MergedPhase
+    from ..lib.merging.part import branches
     from ..lib.report.phase_page import phase_page
     from ..lib.structure.solution import ChargeFlipping
+    from .merged import data_of_merge, seed_of
 
     flipped = read_record(sources[1].arrays, ChargeFlipping) if solution_ref else None
     up = "../../../../"  # the page lies in ROOT/phase-report/NAME/VERSION/files
@@ -163,14 +165,17 @@ def phase_report_artefact(
     if solution_ref and (sources[1].files / "solution.cif").exists():
         path = f"{up}{below(kept, sources[1])}/files/solution.cif"
         files[path] = "atoms as charge flipping and composition give them, not refined"
+    whole = read_record(merged.arrays, MergedPhase)
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
         page = phase_page(
-            read_record(merged.arrays, MergedPhase),
+            whole,
             flipped,
             f"Structure {verdict}.",
             {name: f"{up}{below(kept, one)}/files/{PAGE}" for name, one in shown.items()},
             files,
             kept.ancestors(*(one.ref for one in sources)),
+            branches(whole, data_of_merge(kept, whole), seed_of(merged)),
+            merged.ref,
         )
         (draft.files / INDEX).write_text(page, encoding="utf-8")
         return draft.publish().ref

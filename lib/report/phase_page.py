@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from ..artefacts.manifest import Manifest
 from ..merging.merge_phase import MergedPhase
+from ..merging.part import Branch
 from ..merging.shell_statistics import MergingShell
 from ..structure.solution import ChargeFlipping
 from . import html
 from .cluster_figures import correlation_matrix, delta_cc_half, dendrogram
+from .cluster_tree import cluster_tree
 from .html import Safe
 from .merge_figures import coverage_stereogram, quality_by_resolution
 from .notation import cell_text, rounded
@@ -30,6 +32,8 @@ def phase_page(
     links: Mapping[str, str],
     files: Mapping[str, str],
     provenance: Sequence[Manifest],
+    branches: Sequence[Branch] = (),
+    ref: str = "",
 ) -> str:
     """The page as HTML text.
 
@@ -40,6 +44,8 @@ def phase_page(
     links : where the report of each series lies, relative to the page, by its name.
     files : hand-over files: what each is, by its path relative to the page.
     provenance : manifests of the artefacts it came from, raw side first.
+    branches : figures of merit of all branches of the tree of its series.
+    ref : reference of the merge.
     """
     whole = merged.statistics.overall
     sections: dict[str, tuple[str, Safe]] = {
@@ -47,7 +53,7 @@ def phase_page(
         "symmetry": ("Symmetry", _symmetry(merged)),
         "structure": ("Structure", _structure(flipped, why_not)),
         "crystals": ("Crystals", _crystals(merged, links)),
-        "agreement": ("How crystals agree", _agreement(merged)),
+        "agreement": ("How crystals agree", _agreement(merged, branches, ref)),
         "coverage": ("Coverage", _coverage(merged)),
         "files": ("Files to go on with", _files(files)),
         "notes": ("Notes and choices", html.bullets(merged.notes)),
@@ -220,7 +226,7 @@ def _crystals(merged: MergedPhase, links: Mapping[str, str]) -> Safe:
     return Safe(table + html.paragraph(words) + left)
 
 
-def _agreement(merged: MergedPhase) -> Safe:
+def _agreement(merged: MergedPhase, branches: Sequence[Branch], ref: str) -> Safe:
     if len(merged.pairwise) < 2:
         return html.paragraph("One crystal: there is nothing to compare it with.")
     return Safe(
@@ -230,10 +236,14 @@ def _agreement(merged: MergedPhase) -> Safe:
             "Correlation of the intensities of all pairs; white where too few are shared.",
             raster=True,
         )
-        + html.figure(
-            dendrogram(merged.clusters),
-            "tree of series by the correlation of their intensities",
-            f"Distance √(1 − CC²), {merged.clusters.method} linkage. {merged.clusters.why}",
+        + (
+            cluster_tree(merged.clusters, branches, ref)
+            if branches
+            else html.figure(
+                dendrogram(merged.clusters),
+                "tree of series by the correlation of their intensities",
+                f"Distance √(1 − CC²), {merged.clusters.method} linkage. {merged.clusters.why}",
+            )
         )
         + html.figure(
             delta_cc_half(merged.rejection.cycles[0]),
