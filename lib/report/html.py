@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from string import Template
 from typing import TYPE_CHECKING
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from .scripts import FIGURES, TABLES
@@ -304,7 +305,9 @@ def _image(drawing: Figure, alt: str, raster: bool = False) -> Safe:
     if raster:
         drawing.savefig(buffer, format="png", dpi=130)
     else:
-        drawing.savefig(buffer, format="svg", dpi=150, metadata={"Date": None})
+        # names inside the SVG are random without a salt, and a page could not be made again
+        with rc_context({"svg.hashsalt": "ewaldflow"}):
+            drawing.savefig(buffer, format="svg", dpi=150, metadata={"Date": None})
     kind = "png" if raster else "svg+xml"
     encoded = base64.b64encode(buffer.getvalue()).decode()
     width = round(drawing.get_figwidth() * 100)

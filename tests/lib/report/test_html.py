@@ -109,6 +109,17 @@ def test_an_interactive_figure_shows_its_picture_where_it_cannot_be_drawn() -> N
     assert text.count('<img width="640" alt="a curve"') == 2  # for print, and without scripts
 
 
+def test_a_drawing_made_twice_is_the_same_bytes() -> None:
+    def drawn() -> str:
+        drawing = Figure()
+        axes = drawing.subplots()
+        axes.scatter([1, 2], [3, 4], label="points")  # clip paths and markers have names
+        axes.legend()
+        return html.figure(drawing, "alt", "caption")
+
+    assert drawn() == drawn()
+
+
 def test_colours_are_ours_unless_a_figure_has_its_own() -> None:
     assert '"colorway":["#D55E00"' in html.interactive(cloud(), "a", "c")
     own = cloud().update_layout(colorway=["#123456"])
