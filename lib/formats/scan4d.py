@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..series.rotation_series import SourceFile
 from ..stem4d.lazy_scan import LazyScan
 from ..stem4d.metadata import ScanMetadata, from_file
+from ..stem4d.rows import Decoded, chunk_reader
 from ..stem4d.scan import Scan4D
 from . import scan_arrays, scan_dm, scan_empad, scan_frames, scan_hdf5, scan_mib
 from .scan_source import RawScan
@@ -63,10 +64,10 @@ def read_scan(
     raw = _read(file, inside or None)
     said, notes = from_file(file.name, raw.fields)
     known = (stated or ScanMetadata()).over(said)
-    scan_shape, stacks = _scan_shape(file, raw, known.scan_shape)
+    scan_shape = _scan_shape(file, raw, known.scan_shape)
     frames: Any = raw.stacks[0]
-    if stacks or not np.dtype(frames.dtype).isnative or len(frames.shape) == 3:
-        frames = LazyScan(raw.stacks, scan_shape)
+    if not (len(frames.shape) == 4 and isinstance(chunk_reader(frames), Decoded)):
+        frames = LazyScan(raw.stacks, scan_shape, file)
     shape = int(frames.shape[2]), int(frames.shape[3])
     missing = np.zeros(scan_shape, bool) if raw.missing is None else raw.missing.copy()
     lacking = missing.size - raw.count
@@ -150,16 +151,14 @@ def _read(file: Path, inside: str | None) -> RawScan:
     return raw
 
 
-def _scan_shape(
-    file: Path, raw: RawScan, stated: tuple[int, int] | None
-) -> tuple[tuple[int, int], bool]:
-    """The scan's shape, and whether frames have to be put into it."""
+def _scan_shape(file: Path, raw: RawScan, stated: tuple[int, int] | None) -> tuple[int, int]:
+    """The scan's shape, into which frames may have to be put."""
     first = raw.stacks[0]
     axes = len(first.shape)
     if axes == 4:
         held = int(first.shape[0]), int(first.shape[1])
         if stated is None or stated == held:
-            return held, False
+            return held
         raise UserError(
             f"{file}: scan_shape", f"{stated[0]} x {stated[1]} stated",
             f"{held[0]} x {held[1]}, as in the file", "leave it out",
@@ -186,7 +185,7 @@ def _scan_shape(
             f"{file}: scan_shape", f"{n} frames", f"{rows * columns} for {rows} x {columns}",
             "state the scan's rows and columns, with frames of the flyback",
         )  # fmt: skip
-    return stated, True
+    return stated
 
 
 def _sha256(path: Path, stop: Event | None) -> str:

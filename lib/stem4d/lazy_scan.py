@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..errors import UserError
 
 
 class LazyScan:
@@ -20,16 +23,21 @@ class LazyScan:
     stacks : each (n, row, column), or one (scan_row, scan_column, row, column): arrays, or what
         can be sliced like them along the first axis.
     scan_shape : (scan rows, scan columns).
+    path : the file they are read from, for the line of an error.
     """
 
     ndim = 4
 
-    def __init__(self, stacks: Sequence[Any], scan_shape: tuple[int, int]) -> None:
-        self._stacks = list(stacks)
+    def __init__(
+        self, stacks: Sequence[Any], scan_shape: tuple[int, int], path: Path | None = None
+    ) -> None:
+        self._stacks, self._path = list(stacks), path
         self._whole = len(stacks[0].shape) == 4
         self._starts = np.cumsum([0, *(stack.shape[0] for stack in stacks)]).tolist()
         self.dtype = np.dtype(stacks[0].dtype).newbyteorder("=")
         self.shape = (*scan_shape, *(int(n) for n in stacks[0].shape[-2:]))
+        #: of the array that is read, where it has all four axes
+        self.chunks = getattr(stacks[0], "chunks", None) if self._whole else None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -45,12 +53,12 @@ class LazyScan:
             if not chosen:
                 return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *rest)]
             low, high = min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1]) + 1
-            if high - low == 1 and rest and isinstance(rest[0], slice) and not self._whole:
-                begin, end, along = rest[0].indices(self.shape[1])
-                if along == 1 and begin < end:
-                    start = low * self.shape[1]
-                    part = self.frames(start + begin, start + end)
-                    return np.asarray(part[None][(slice(None), slice(None), *rest[1:])])
+            columns = rest[0] if rest and isinstance(rest[0], slice) else slice(None)
+            begin, end, along = columns.indices(self.shape[1])
+            if high - low == 1 and along == 1 and begin < end:
+                return np.asarray(
+                    self._part(low, begin, end)[(slice(None), slice(None), *rest[1:])]
+                )
             block = self.rows(low, high)[:: abs(step)]
             return np.asarray((block if step > 0 else block[::-1])[(slice(None), *rest)])
         if np.ndim(first) == 0:
@@ -65,18 +73,38 @@ class LazyScan:
     def rows(self, first: int, stop: int) -> NDArray[Any]:
         """Scan rows from one to before another, (n, scan_column, row, column)."""
         if self._whole:
-            return np.asarray(self._stacks[0][first:stop], self.dtype)
+            return self._read(self._stacks[0], np.s_[first:stop])
         columns = self.shape[1]
-        return self.frames(first * columns, stop * columns).reshape(-1, *self.shape[1:])
+        return self._frames(first * columns, stop * columns).reshape(-1, *self.shape[1:])
 
-    def frames(self, begin: int, end: int) -> NDArray[Any]:
+    def _part(self, row: int, begin: int, end: int) -> NDArray[Any]:
+        """Part of a scan row, (1, scan_column, row, column)."""
+        if self._whole:
+            return self._read(self._stacks[0], np.s_[row : row + 1, begin:end])
+        start = row * self.shape[1]
+        return self._frames(start + begin, start + end)[None]
+
+    def _frames(self, begin: int, end: int) -> NDArray[Any]:
         """Frames of stacks from one to before another, in the order taken, (n, row, column)."""
         parts = []
         for start, stack in zip(self._starts, self._stacks, strict=False):
             low, high = max(begin - start, 0), min(end - start, stack.shape[0])
             if low < high:
-                parts.append(np.asarray(stack[low:high], self.dtype))
+                parts.append(self._read(stack, np.s_[low:high]))
         lacking = end - begin - sum(len(part) for part in parts)
         if lacking:
             parts.append(np.zeros((lacking, *self.shape[2:]), self.dtype))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _read(self, stack: Any, index: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(stack[index], self.dtype)
+        except UserError:
+            raise
+        except Exception as error:  # any fault of a foreign file
+            if self._path is None:
+                raise
+            found = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            raise UserError(
+                self._path, found, "frames of a scan", "copy the file again from where it was taken"
+            ) from error
