@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,13 +21,17 @@ Vectors = NDArray[np.float64]
 
 
 def calibrate(
-    scan: Scan4D, config: OverfocusConfig | None = None, tell: Tell | None = None
+    scan: Scan4D,
+    config: OverfocusConfig | None = None,
+    tell: Tell | None = None,
+    read: Callable[[Scan4D, OverfocusConfig], BinnedScan] | None = None,
 ) -> ScanCalibration:
     """The map between scan and detector from one overfocused scan, read once.
 
     Parameters
     ----------
     tell : called with a line on each step.
+    read : what bins the scan; `bin_scan` if None.
 
     Returns a calibration whose verdict is "not calibrated", with reasons and NaN where there is no
     number, if the scan does not tell.
@@ -35,7 +41,7 @@ def calibrate(
     UserError : frames too small to be binned, or unreadable.
     """
     config = config or OverfocusConfig()
-    return calibrate_binned(bin_scan(scan, config), config, tell)
+    return calibrate_binned((read or bin_scan)(scan, config), config, tell)
 
 
 def bin_scan(scan: Scan4D, config: OverfocusConfig, threads: int = 2) -> BinnedScan:
