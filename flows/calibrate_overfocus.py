@@ -19,7 +19,7 @@ from ..tasks.journal import say
 from ..tasks.overfocus import calibrate_scan, name_in, show_overfocus
 from ..tasks.pictures import looking_on, show_pictures
 from ..tasks.progress import tell
-from ..tasks.workers import workers
+from ..tasks.workers import workers, workers_at
 from .forms import described
 from .reduce import _THREADS, _each, _fault
 from .scans import kept_scan, name_of_run, names_of
@@ -72,19 +72,20 @@ def calibrate_overfocus(
     plan : choices; None for the defaults.
     stated : what the user states about all these scans.
     keep : whether scans in files are kept as artefacts.
-    n_workers : scans to calibrate at once.
+    n_workers : scans to calibrate at once; of fewer scans, processes that read each together.
     scheduler : where they run: this machine if empty; ``tcp://HOST:PORT`` of a Dask scheduler; or
         a batch system, as in configs/schedulers.
     """
     ArtefactStore(store).create()
     with workers(n_workers, scheduler) as address:
+        by_rows = address is not None and max(n_workers, workers_at(address)) > len(sources)
         outcomes: tuple[OverfocusOutcome, ...] = _each(
             one_scan,
             [
-                (one, name, store, plan, stated, keep, address)
+                (one, name, store, plan, stated, keep, address, by_rows)
                 for one, name in zip(sources, names_of(sources), strict=True)
             ],
-            address,
+            None if by_rows else address,  # one after the other, by all
         )
     for one in outcomes:
         _tell_prefect(one, label(name_in(one.source)), store)
@@ -100,13 +101,15 @@ def one_scan(
     stated: ScanMetadata | None,
     keep: bool,
     workers: str | None,
+    by_rows: bool = False,
 ) -> OverfocusOutcome:
     """One scan, all the way; whatever goes wrong with it stays with it."""
     scan = ""
     try:
         live = (plan or Plan()).config
         scan = kept_scan(source, name, store, stated, keep, workers, live)
-        made = calibrate_scan(scan or source, store, plan, None if scan else stated, workers)
+        told = None if scan else stated
+        made = calibrate_scan(scan or source, store, plan, told, workers, by_rows)
         manifest = ArtefactStore(store).get(made).manifest
         figures: dict[str, Any] = manifest.figures_of_merit
         reason = "" if figures["verdict"] == "calibrated" else " ".join(manifest.notes[:3])

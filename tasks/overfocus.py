@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,12 @@ from .progress import tell
 from .running import TASK_OPTIONS, flow_run_id
 from .scan import KIND as SCAN
 from .scan import READ
-from .workers import carry_out
+from .scan_rows import binned_scan
+from .workers import borrowed, carry_out
 
 if TYPE_CHECKING:
+    from ..lib.overfocus.binning import BinnedScan
+    from ..lib.overfocus.config import OverfocusConfig
     from ..lib.overfocus.result import OverfocusResult, PublishedSearch
     from ..lib.overfocus.search import Evaluation
     from ..lib.stem4d.scan import Scan4D
@@ -40,6 +45,7 @@ def calibrate_scan(
     plan: Plan | None = None,
     stated: ScanMetadata | None = None,
     workers: str | None = None,
+    by_rows: bool = False,
 ) -> str:
     """Find the map between scan and detector from one overfocused scan.
 
@@ -50,6 +56,7 @@ def calibrate_scan(
     plan : choices; None for the defaults.
     stated : what the user states about the scan, where it is a file.
     workers : address of worker processes, or None.
+    by_rows : have all of them read this one scan, a block of rows each, where it is an artefact.
 
     Returns
     -------
@@ -57,6 +64,8 @@ def calibrate_scan(
     calibration.yaml, superposition.tif and a snippet for each program.
     """
     with prefect_progress(name_in(scan)):
+        if by_rows and is_reference(scan):
+            return overfocus_artefact(scan, store, plan, stated, flow_run_id(), workers)
         return carry_out(workers, overfocus_artefact, scan, store, plan, stated, flow_run_id())
 
 
@@ -66,8 +75,9 @@ def overfocus_artefact(
     plan: Plan | None = None,
     stated: ScanMetadata | None = None,
     flow_run: str | None = None,
+    workers: str | None = None,
 ) -> str:
-    """What `calibrate_scan` does, without Prefect."""
+    """What `calibrate_scan` does, without Prefect; with `workers`, by rows."""
     from ..lib.artefacts.records import write_record
 
     chosen = plan or Plan()
@@ -88,7 +98,11 @@ def overfocus_artefact(
         return found.ref
     live = LivePage(store, found_scan.name, OVERFOCUS)
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
-        result, notes = _calibrated(found_scan.scan, chosen, live)
+        read = partial(
+            binned_scan, store=kept, source=source, workers=workers,
+            done=partial(_show_rows, found_scan.scan, live),
+        )  # fmt: skip
+        result, notes = _calibrated(found_scan.scan, chosen, live, read, workers)
         write_record(draft.arrays, result)
         draft.arrays.attrs.update({"schema": KIND, "schema_version": SCHEMA_VERSION})
         _write_files(draft, result, found_scan, chosen, notes)
@@ -180,7 +194,20 @@ def show_overfocus(overfocus: str, store: Path) -> None:
     show_pictures(f"overfocus-{name}", f"Overfocused scan {name}", [picture], pages, text)
 
 
-def _calibrated(scan: Scan4D, plan: Plan, live: LivePage) -> tuple[OverfocusResult, list[str]]:
+def _show_rows(scan: Scan4D, live: LivePage, done: int) -> None:
+    """Tell how many scan rows are read."""
+    rows = scan.scan_shape[0]
+    tell(scan.name, f"row {done} of {rows}", READ + 0.2 * done / max(rows, 1))
+    live.show(f"row {done} of {rows} binned")
+
+
+def _calibrated(
+    scan: Scan4D,
+    plan: Plan,
+    live: LivePage,
+    read: Callable[[Scan4D, OverfocusConfig], BinnedScan],
+    workers: str | None,
+) -> tuple[OverfocusResult, list[str]]:
     """The result, with what there is to note about how the scan was read."""
     import numpy as np
 
@@ -193,13 +220,13 @@ def _calibrated(scan: Scan4D, plan: Plan, live: LivePage) -> tuple[OverfocusResu
     def say(line: str) -> None:
         nonlocal told
         told += 1
-        tell(scan.name, line, READ + 0.4 * min(1.0, told / _STEPS))
+        tell(scan.name, line, READ + 0.2 + 0.2 * min(1.0, told / _STEPS))
         live.show(line)
 
-    say("read frames")
-    calibration = calibrate(scan, plan.config, say)
+    live.show("read frames")
+    calibration = calibrate(scan, plan.config, say, read)
     parameters, lacking = named_parameters(scan, calibration)
-    published = _published(scan, calibration, plan, live)
+    published = _published(scan, calibration, plan, live, workers)
     difference = float("nan")
     if plan.verify_twin and parameters is not None:
         from ..lib.overfocus.twin import verify_twin
@@ -222,7 +249,7 @@ def _calibrated(scan: Scan4D, plan: Plan, live: LivePage) -> tuple[OverfocusResu
 
 
 def _published(
-    scan: Scan4D, calibration: Any, plan: Plan, live: LivePage
+    scan: Scan4D, calibration: Any, plan: Plan, live: LivePage, workers: str | None
 ) -> PublishedSearch | None:
     if plan.published is None:
         return None
@@ -247,7 +274,8 @@ def _published(
             {"superposition with these": one.image},
         )
 
-    return published_search(scan, calibration, plan.published, watch)
+    with borrowed(workers, published_search) as client:
+        return published_search(scan, calibration, plan.published, watch, client)
 
 
 def _show_result(live: LivePage, result: OverfocusResult) -> None:

@@ -266,13 +266,49 @@ def _on_workers(
         except _LostError as error:
             lost += 1
             if lost >= _CONNECTIONS or address in ended:
-                why = ended.get(address, str(error))
-                raise UserError(
-                    f"{_words(work)}: scheduler {address}", f"it lost ({why})",
-                    "a scheduler that runs until all is done",
-                    "start it again, and this again: what is finished is kept",
-                ) from None  # fmt: skip
+                raise _lost(work, address, error) from None
             time.sleep(_PAUSE_S)
+
+
+@contextmanager
+def borrowed(address: str | None, work: Callable[..., Any]) -> Iterator[Client | None]:
+    """A client for work that spreads itself over workers; None where there are none.
+
+    Raises
+    ------
+    UserError : as `carry_out`, but that a lost scheduler is not waited for.
+    """
+    from distributed import CancelledError, KilledWorker
+
+    if address is None:
+        yield None
+        return
+    try:
+        with connected(address) as client:
+            try:
+                yield client
+            except KilledWorker as error:
+                raise _died(client, error, work) from None
+            except (CancelledError, OSError) as error:
+                if isinstance(error, OSError) and client.status == "running":
+                    raise  # of the work itself
+                raise _LostError(_line(error)) from None
+    except _LostError as error:
+        raise _lost(work, address, error) from None
+
+
+def workers_at(address: str) -> int:
+    """How many workers there are."""
+    with borrowed(address, workers_at) as client:
+        return 0 if client is None else len(client.nthreads())
+
+
+def _lost(work: Callable[..., Any], address: str, error: _LostError) -> UserError:
+    return UserError(
+        f"{_words(work)}: scheduler {address}", f"it lost ({ended.get(address, str(error))})",
+        "a scheduler that runs until all is done",
+        "start it again, and this again: what is finished is kept",
+    )  # fmt: skip
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+from distributed import Client
 
 from ..errors import UserError
 from ..stem4d.scan import Scan4D
@@ -27,7 +28,11 @@ _OPTIONS = {
 
 
 def published_search(
-    scan: Scan4D, calibration: ScanCalibration, start: PublishedStart, tell: Tell | None = None
+    scan: Scan4D,
+    calibration: ScanCalibration,
+    start: PublishedStart,
+    tell: Tell | None = None,
+    client: Client | None = None,
 ) -> PublishedSearch:
     """Minimise the blur of the superposition as Weber et al. do.
 
@@ -36,6 +41,7 @@ def published_search(
     calibration : what the default method found; its beam centre is used, and whatever the start
         does not state.
     tell : called with the number of the start and each evaluation, as it is made.
+    client : of a Dask cluster, over whose workers the starts are spread; threads if None.
 
     Raises
     ------
@@ -52,7 +58,7 @@ def published_search(
         if tell is not None:
             tell(number, one)
 
-    best = search_many(scan, starts, tell=note)[0]
+    best = search_many(scan, starts, client, note)[0]
     return PublishedSearch(
         start=best.start,
         end=best.parameters,

@@ -196,8 +196,8 @@ def search_many(
     """
     for start in starts:
         check_parameters(start)
-    scan = _kept(scan)
     if client is None:
+        scan = _kept(scan)
         tasks = [
             delayed(search)(
                 delayed(scan, pure=False, traverse=False),
@@ -222,7 +222,9 @@ def _on_cluster(
     if tell is not None:
         client.subscribe_topic(topic, lambda event: tell(*pickle.loads(event[1])))
     try:
-        shared = client.scatter(scan, broadcast=True)
+        # what each can read by itself is not sent
+        sent = scan if type(scan.frames).__module__.startswith("zarr") else _kept(scan)
+        shared = client.scatter(sent, broadcast=True)
         futures = [
             client.submit(
                 _search_and_report, shared, start, number, topic if tell else None, pure=False

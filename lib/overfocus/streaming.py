@@ -27,6 +27,7 @@ from .config import OverfocusConfig
 BLOCK_BYTES = 32 * 2**20
 
 Rows = tuple[int, int]
+Room = Callable[[tuple[int, ...], type[np.float32]], Floats]
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def bin_scan_by(
     scan: Scan4D,
     config: OverfocusConfig,
     work: Callable[[int, list[Rows]], Iterable[BinnedRows]],
-    scratch: Path | None = None,
+    room: Room = np.empty,
 ) -> BinnedScan:
     """As `calibrate.bin_scan`, to the last bit, with the reading left to others.
 
@@ -86,11 +87,11 @@ def bin_scan_by(
     Parameters
     ----------
     work : given the binning and all blocks, gives `bin_rows` of each, in any order.
-    scratch : folder for a file that holds the binned frames, if they do not fit in memory.
+    room : gives an array of a shape and type for all binned frames, such as `room_in`.
     """
     middle = np.asarray(scan.frames[scan.scan_shape[0] // 2])
     binning = config.binning or choose_binning(scan, middle)
-    whole = Binner(scan, binning, room=np.empty if scratch is None else _in_file(scratch))
+    whole = Binner(scan, binning, room=room)
     for part in work(binning, row_blocks(scan, BLOCK_BYTES)):
         here = slice(*part.rows)
         whole.binned.frames[here] = part.frames
@@ -100,10 +101,12 @@ def bin_scan_by(
     return whole.finish()
 
 
-def _in_file(folder: Path) -> Callable[[tuple[int, ...], type[np.float32]], Floats]:
-    """Room in a file without a name, which is gone when nothing uses it any more."""
+def room_in(folder: Path, most_bytes: float) -> Room:
+    """Room in memory; for more bytes in a file, which is gone when nothing uses it any more."""
 
     def room(shape: tuple[int, ...], kind: type[np.float32]) -> Floats:
+        if np.prod(shape, dtype=float) * np.dtype(kind).itemsize <= most_bytes:
+            return np.empty(shape, kind)
         with TemporaryFile(dir=folder) as file:
             return np.asarray(np.memmap(file, kind, "w+", shape=shape))
 

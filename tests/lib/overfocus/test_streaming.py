@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from ewaldflow.lib.overfocus.calibrate import bin_scan
 from ewaldflow.lib.overfocus.config import OverfocusConfig
-from ewaldflow.lib.overfocus.streaming import BinnedRows, Rows, bin_rows, bin_scan_by, row_blocks
+from ewaldflow.lib.overfocus.streaming import (
+    BinnedRows,
+    Rows,
+    bin_rows,
+    bin_scan_by,
+    room_in,
+    row_blocks,
+)
 from ewaldflow.lib.stem4d import storage
 from ewaldflow.lib.stem4d.scan import Scan4D, scan_of
 
@@ -57,13 +64,15 @@ def test_in_any_order_it_is_the_same(
     monkeypatch.setattr("ewaldflow.lib.overfocus.streaming.BLOCK_BYTES", 1)
     config = OverfocusConfig(binning=3)
     once = bin_scan(scan, config, threads=1)
-    parts = bin_scan_by(scan, config, _work(scan, 7), tmp_path)
+    parts = bin_scan_by(scan, config, _work(scan, 7), room_in(tmp_path, 1e5))
     for name in ("frames", "recorded", "mask", "mean"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(once, name), strict=True)
     assert (parts.sampled, parts.saturated) == (once.sampled, once.saturated)
     assert once.sampled > 0
     np.testing.assert_array_equal(parts.bad_px(), once.bad_px())
+    assert isinstance(parts.frames.base, np.memmap)
     assert not list(tmp_path.glob("tmp*"))
+    assert room_in(tmp_path, 1e5)((10, 10), np.float32).base is None
 
 
 @given(rows=st.integers(0, 40), run=st.integers(1, 9), size=st.integers(1, 60))
