@@ -16,6 +16,8 @@ from .html import BLUE, LATTICE_COLOURS, VERMILION
 
 # More names than this are not legible along an axis.
 _MOST_NAMES = 60
+# Nor more numbers in a row of the matrix.
+_MOST_NUMBERS = 14
 _GREY = "#8a949e"
 
 
@@ -32,7 +34,18 @@ def correlation_matrix(pairwise: Pairwise, clusters: Clusters) -> Figure:
     cc = np.ma.masked_invalid(pairwise.cc[np.ix_(order, order)])
     # a diagonal of ones would only dazzle
     cc[np.arange(n), np.arange(n)] = np.ma.masked
-    image = panel.imshow(cc, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    # where all agree, what is left of the range would be one colour
+    worst = float(cc.min()) if cc.count() else 0.0
+    low = next((low for low in (0.9, 0.5) if worst >= low), 0.0)
+    image = panel.imshow(cc, cmap="viridis", vmin=low, vmax=1, interpolation="nearest")
+    if n <= _MOST_NUMBERS:
+        for (i, j), one in np.ndenumerate(cc.filled(np.nan)):
+            if np.isfinite(one):
+                dark = one < 0.5 * (low + 1)
+                panel.text(
+                    j, i, f"{one:.2f}", ha="center", va="center", fontsize=7,
+                    color="white" if dark else "black",
+                )  # fmt: skip
     place = np.empty(n, np.int64)
     place[order] = np.arange(n)
     for number, members in enumerate(clusters.members):

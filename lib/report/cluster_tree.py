@@ -108,11 +108,19 @@ def cluster_tree(clusters: Clusters, branches: Sequence[Branch], ref: str) -> Sa
     n = len(clusters.names)
     shown = [_shown(one, ref) for one in branches]
     upwards = _parents(clusters)
+    at = np.argsort(leaf_order(clusters))  # places of the series along the foot
+
+    def leftmost(i: int) -> int:
+        return int(at[i] if i < n else min(at[list(branches[i - n].members)]))
+
     told = [
         {
             "shown": text,
             "members": list(one.members),
-            "down": [int(i) - n if i >= n else -1 for i in clusters.linkage[k, :2]],
+            "down": [
+                int(i) - n if i >= n else -1
+                for i in sorted(clusters.linkage[k, :2].astype(int), key=leftmost)
+            ],
             "up": upwards[k],
         }
         for k, (one, text) in enumerate(zip(branches, shown, strict=True))
@@ -129,8 +137,8 @@ def cluster_tree(clusters: Clusters, branches: Sequence[Branch], ref: str) -> Sa
     return Safe(
         "<figure><div class=scroll>" + _drawing(clusters, branches, shown, first) + "</div>"
         f"<figcaption>Distance √(1 − CC²), {escape(clusters.method)} linkage. "
-        f"{escape(clusters.why)} Choose a branch with the mouse, or with Tab and the arrow keys: "
-        "up to what it is part of, left and right to its parts.</figcaption></figure>"
+        f"{escape(clusters.why.rstrip('.'))}. Choose a branch with the mouse, or with Tab and the "
+        "arrow keys: up to what it is part of, left and right to its parts.</figcaption></figure>"
         + panel
         + html.details("All branches as a table", _table(branches, ref))
         + html.data("branches", told)

@@ -8,6 +8,7 @@ from ..artefacts.manifest import Manifest
 from ..merging.merge_phase import MergedPhase
 from ..merging.part import Branch
 from ..merging.shell_statistics import MergingShell
+from ..space_group.absences import AbsenceEvidence
 from ..structure.solution import ChargeFlipping
 from . import html
 from .cluster_figures import correlation_matrix, delta_cc_half, dendrogram
@@ -23,6 +24,8 @@ _SHELL_COLUMNS = (
 )  # fmt: skip
 _GROUPS_SHOWN = 8
 _LEAST_PROBABLE = 0.001
+# An element of symmetry more probable than this is there, or less than the rest of it, is not.
+_SURE = 0.9
 
 
 def phase_page(
@@ -120,8 +123,9 @@ def _intensities(merged: MergedPhase) -> Safe:
     return Safe(
         html.figure(
             quality_by_resolution(s),
-            "completeness, CC1/2, R factors and I/sigma by resolution",
-            "Quality by resolution, equal volumes of reciprocal space.",
+            "completeness, multiplicity, CC1/2, R factors and I/sigma by resolution",
+            f"Quality by resolution, {s.overall.d_max_A:.1f} to {s.overall.d_min_A:.2f} Å in "
+            "shells of equal volume of reciprocal space.",
         )
         + table
         + html.paragraph(words)
@@ -141,13 +145,15 @@ def _symmetry(merged: MergedPhase) -> Safe:
         caption="Rotations of the lattice, and how the intensities they relate correlate.",
     )  # fmt: skip
     absences = html.table(
-        ["Element", "leaves", "measured", "⟨I/σ⟩", "I/⟨I⟩", "beside it", "probability"],
+        ["Element", "leaves", "measured", "⟨I/σ⟩", "I/⟨I⟩", "beside it", "probability", "says"],
         [
             [a.name, a.condition, a.n, rounded(a.i_over_sigma, 1), rounded(a.ratio, 3),
-             rounded(a.ratio_neighbours, 2), rounded(a.probability, 3)]
+             rounded(a.ratio_neighbours, 2), rounded(a.probability, 3), _says(a)]
             for a in v.absences
         ],
         numeric=(2, 3, 4, 5, 6),
+        row_classes=["chosen" if a.n and a.probability > _SURE else "" for a in v.absences],
+        name="absences",
         caption="Reflections that screw axes and glide planes extinguish, beside those of the same "
         "row or plane that they leave. Multiple scattering fills absences.",
     )  # fmt: skip
@@ -166,6 +172,14 @@ def _symmetry(merged: MergedPhase) -> Safe:
     )  # fmt: skip
     why = "".join(html.details(f"Why {g.symbol}", html.bullets(g.reasons)) for g in shown)
     return Safe(html.paragraph(v.reason) + ranked + why + rotations + absences)
+
+
+def _says(absence: AbsenceEvidence) -> str:
+    if not absence.n:
+        return "not measured"
+    if absence.probability > _SURE:
+        return "extinguished"
+    return "not extinguished" if absence.probability < 1 - _SURE else "open"
 
 
 def _structure(flipped: ChargeFlipping | None, why_not: str) -> Safe:
@@ -233,7 +247,7 @@ def _agreement(merged: MergedPhase, branches: Sequence[Branch], ref: str) -> Saf
         html.figure(
             correlation_matrix(merged.pairwise, merged.clusters),
             "correlation of every series with every other",
-            "Correlation of the intensities of all pairs; white where too few are shared.",
+            "Correlation of the intensities of all pairs; hatched where too few are shared.",
             raster=True,
         )
         + (
@@ -264,7 +278,9 @@ def _coverage(merged: MergedPhase) -> Safe:
         html.figure(
             coverage_stereogram(c),
             "stereogram of recorded directions",
-            "Left: series that recorded each direction of reciprocal space. Right: the beam.",
+            "Left: how many series recorded each direction of reciprocal space, or its opposite; "
+            "crosses: none. Right: the paths of the beam in the crystals. "
+            "Crystals that lie otherwise fill the crosses.",
         )
         + html.paragraph(words)
         + (html.table(["Beam unknown of", "why"], list(c.unknown.items())) if c.unknown else "")

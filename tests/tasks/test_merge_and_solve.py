@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from pathlib import Path
 
 import gemmi
 import pytest
 
+from ewaldflow.cli import main
 from ewaldflow.lib.artefacts import ArtefactStore, Input, Recipe
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.merging.config import MergingConfig
@@ -25,6 +29,7 @@ from ewaldflow.lib.simulation import (
 )
 from ewaldflow.lib.structure.cctbx_process import cctbx_installed
 from ewaldflow.tasks.merge import merge_artefact
+from ewaldflow.tasks.part import merge_part_artefact
 from ewaldflow.tasks.phases import known_cells_wanted, left_of, members_of, phases_artefact
 from ewaldflow.tasks.report import phase_report_artefact
 from ewaldflow.tasks.solve import solution_artefact
@@ -103,6 +108,41 @@ def test_a_phase_is_merged_with_files_to_go_on_with(merged: str, store: Path) ->
 def test_an_unknown_structure_is_told_in_one_line(phases: str, store: Path) -> None:
     with pytest.raises(UserError, match="no structure 'phase 7', expected one of phase 1"):
         merge_artefact(phases, "phase 7", store, CONFIG)
+
+
+def test_the_command_of_a_branch_merges_it_with_the_figures_that_the_page_shows(
+    merged: str, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ArtefactStore(store).get(phase_report_artefact(merged, "", "not tried", {}, store))
+    text = (page.files / "index.html").read_text(encoding="utf-8")
+    found = re.search(r'id="branches">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    branches = json.loads(found.group(1))
+    assert len(branches) == 2
+    pair = min(branches, key=lambda one: len(one["members"]))["shown"]
+    program, *arguments = shlex.split(pair["command"])
+    assert program == "ewaldflow"
+    assert arguments[:2] == ["merge", merged]
+    assert len(arguments) == 4
+    assert main([*arguments, "--store", str(store)]) == 0
+    assert "merge/night-phase-1-part@v0001, from 2 series" in capsys.readouterr().out
+    part = ArtefactStore(store).get("merge/night-phase-1-part@v0001").manifest
+    figures = part.figures_of_merit
+    assert figures["series"] == 2
+    assert f"{figures['cc_half']:.4f}" == pair["cc_half"]
+    assert f"{100 * figures['completeness']:.1f} %" == pair["completeness"]
+    assert f"{figures['multiplicity']:.1f}" == pair["multiplicity"]
+    assert f"{figures['r_meas']:.3f}" == pair["r_meas"]
+    assert figures["space_group"] == "C m c m"
+    # the same series in another order are the same part
+    assert merge_part_artefact(merged, arguments[:1:-1], store) == part.ref
+
+
+def test_what_cannot_be_merged_in_part_is_told(merged: str, phases: str, store: Path) -> None:
+    with pytest.raises(UserError, match="'crystal-9', expected one of crystal-1, crystal-2"):
+        merge_part_artefact(merged, ["crystal-9"], store)
+    with pytest.raises(UserError, match="a phases, expected a merge"):
+        merge_part_artefact(phases, ["crystal-1"], store)
 
 
 @pytest.mark.skipif(not cctbx_installed(), reason="cctbx is not installed (the extra 'solve')")

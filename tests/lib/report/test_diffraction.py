@@ -6,8 +6,8 @@ import pytest
 from ewaldflow.lib.crystal.cell import reciprocal_basis
 from ewaldflow.lib.reduction.result import Reduction, StrongSpots
 from ewaldflow.lib.report.diffraction import (
-    excitation_error_per_A,
     examples,
+    excitation_error_per_A,
     mean_rocking_curve,
     observed_in_crystal,
     rms_of_frames,
