@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options
 from .output import console
 from .reduce import STORE, Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..lib.reduction.align import Alignment
+    from ..lib.series.rotation_series import RotationSeries
 
 
 class Format(StrEnum):
@@ -29,9 +36,21 @@ class Format(StrEnum):
     DIALS = "dials"
 
 
+class Align(StrEnum):
+    """How the beam is followed."""
+
+    AUTO = "auto"
+    BEAM = "beam"
+    FRIEDEL = "friedel"
+
+
 # XDS and DIALS both read SMV best, and their input files come with the frames.
 _FRAMES = {Format.XDS: "SMV", Format.DIALS: "SMV"}
-_NEXT = {Format.XDS: "xds_par", Format.DIALS: "bash dials_import.sh"}
+_NEXT = {
+    Format.XDS: "xds_par",
+    Format.DIALS: "bash dials_import.sh",
+    Format.NXMX: "dials.import *.nxs",
+}
 
 
 @options.states_series
@@ -41,20 +60,34 @@ def convert(
     to: Annotated[Format, typer.Option("--to", help="What to write for.")],
     instrument: options.Instrument = None,
     calibration: options.Calibrations = None,
+    align: Annotated[
+        Align | None,
+        typer.Option(
+            "--align",
+            help="Follow the beam from frame to frame: by the direct beam, by Friedel pairs where "
+            "it is hidden, or by what is seen.",
+        ),
+    ] = None,
     store: Store = STORE,
     *,
     overrides: options.Overrides,
 ) -> int:
     """Write a series for another program.
 
-    Frames go to `OUT/data` with an `XDS.INP` beside them; SMV frames (`--to smv`, `xds` or
-    `dials`) also with a `dials_import.sh`. Every pixel value that the format cannot hold is
-    counted and told. A distortion of the lens goes along, as maps that XDS and DIALS read.
+    `xds`, `dials`, `smv`, `cbf`, `tiff` and `mrc`: frames go to `OUT/data` with an `XDS.INP` beside
+    them, SMV and CBF also with a `dials_import.sh`. `nxmx`: an HDF5 file that `dials.import`
+    takes as it is. `pets`: the project of PETS2; `redp`: that of REDp; `crysalis`: Esperanto
+    frames for CrysAlisPro. Every pixel value that the format cannot hold is counted and told. A
+    distortion of the lens goes along with SMV, as maps that XDS and DIALS read.
+
+    With `--align`, `OUT/beam_centres.csv` says where the beam is on every frame. PETS2 takes such
+    a list; for all others, which take one centre, frames are shifted by whole pixels.
 
     **Examples**
 
     - `ewaldflow convert stack.mrc for_xds --to xds --instrument my_microscope.yaml`
     - `ewaldflow convert crystal_1 for_dials --to dials --calibration rings/gold`
+    - `ewaldflow convert crystal_1 for_pets --to pets --align auto`
     """
     from ..lib.errors import UserError
     from ..lib.formats import load_instrument, read_series, write_series
@@ -71,10 +104,36 @@ def convert(
         calibrated = [one for ref in calibration for one in read_calibrations(kept.get(ref))]
     series = read_series(source, instrument=known, overrides=overrides, calibrations=calibrated)
     with console(stderr=True).status(f"writing {len(series)} frames"):
+        taken, alignment, shift = series, None, None
+        if align is not None:
+            from ..lib.reduction.align import align as follow
+
+            alignment = follow(series, align.value)
+            series, shift = _followed(alignment, series, to)
         report = write_series(series, out, _FRAMES.get(to, to.value))
+        if alignment is not None and shift is not None:
+            from ..lib.reduction.align import write_centres
+
+            write_centres(alignment, taken, shift, out / "beam_centres.csv")
     for note in dict.fromkeys((*series.notes, *report.notes)):
         print(f"note: {note}")
-    print(f"{len(report.files)} frames in {out / 'data'}")
+    print(f"{len(series)} frames in {report.files[0].parent}")
     if to in _NEXT:
         print(f"next: cd {out} && {_NEXT[to]}")
     return 0
+
+
+def _followed(
+    alignment: Alignment, series: RotationSeries, to: Format
+) -> tuple[RotationSeries, NDArray[np.int64]]:
+    """The series as it is to be written, and by how much its frames are shifted."""
+    import numpy as np
+
+    from ..lib.reduction.beam_centre import BeamTrack
+    from ..lib.reduction.engines.steady import moved_along
+
+    if to is Format.PETS:
+        return alignment.applied(series), np.zeros((len(series), 2), np.int64)
+    moved = moved_along(series, BeamTrack(alignment.centres_px, alignment.seen, alignment.note))
+    notes = moved.notes or (alignment.note,)
+    return moved.series.with_(notes=(*series.notes, *notes)), moved.shift_px

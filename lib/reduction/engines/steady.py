@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...series import RotationSeries
-from ..beam_centre import find_beam, track_beam
+from ..beam_centre import BeamTrack, find_beam, track_beam
 from ..result import Lattice, Reduction
 from ..survey import frame_blocks
 
@@ -42,14 +42,18 @@ class Steady:
 def steady(series: RotationSeries) -> Steady:
     """Follow the direct beam and shift the frames, where one is seen and it moves."""
     n, valid = len(series), ~series.mask
-    none = np.zeros((n, 2), np.int64)
     centres = np.full((n, 2), np.nan)
     for start, block in frame_blocks(series):
         for k, raw in enumerate(block):
             if raw.max() > raw.min():
                 electrons = raw.astype(np.float32) - np.float32(series.pedestal)
                 centres[start + k] = find_beam(electrons, valid)
-    track = track_beam(centres, series.geometry.beam_centre_px)
+    return moved_along(series, track_beam(centres, series.geometry.beam_centre_px))
+
+
+def moved_along(series: RotationSeries, track: BeamTrack) -> Steady:
+    """Shift the frames so that the beam, which goes along a track, stays."""
+    none = np.zeros((len(series), 2), np.int64)
     if not track.seen.any():
         return Steady(series, none, (track.note,))
     middle = np.median(track.centres_px[track.seen], axis=0)
