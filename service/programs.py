@@ -27,6 +27,7 @@ def variables(settings: ServiceSettings) -> dict[str, str]:
         ),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(settings.heartbeat_s),
         "PREFECT_CLIENT_MAX_RETRIES": "20",  # SQLite answers 503 while it is busy
+        "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run that is announced begins soon
         "PREFECT_LOGGING_LEVEL": "WARNING",
         # what flows warn of, such as for whom they wait, belongs to their runs' logs
         "PREFECT_LOGGING_EXTRA_LOGGERS": "ewaldflow",

@@ -25,8 +25,9 @@ _laboratory()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--trials`: how many kills."""
+    """`--trials`: how many kills; `--away`: how long the server is away."""
     parser.addoption("--trials", type=int, metavar="N", help="kills of tests/chaos (60)")
+    parser.addoption("--away", type=float, metavar="S", help="seconds without a server (300)")
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,10 @@ def trials(request: pytest.FixtureRequest) -> int:
     """How many kills: `--trials`, or EWALDFLOW_TRIALS, or 60."""
     given = request.config.getoption("--trials", default=None)  # known only where asked for by path
     return int(given or os.environ.get("EWALDFLOW_TRIALS", "60"))
+
+
+@pytest.fixture(scope="session")
+def away_s(request: pytest.FixtureRequest) -> float:
+    """How long the server is away: `--away`, or EWALDFLOW_AWAY, or five minutes."""
+    given = request.config.getoption("--away", default=None)
+    return float(given or os.environ.get("EWALDFLOW_AWAY", "300"))

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -222,26 +221,48 @@ def check(laboratory: Laboratory, name: str) -> None:
 
 
 def test_messages_that_find_no_server_arrive_once(
-    laboratory: Laboratory, frames: dict[str, RotationSeries], tmp_path: Path
+    laboratory: Laboratory, frames: dict[str, RotationSeries], away_s: float
 ) -> None:
     """Ten messages while the server is away: ten runs when it is back."""
     before = len(laboratory.runs())
-    assert laboratory.ewaldflow("stop").returncode == 0
     one = {"crystal_1": frames["crystal_1"]}
+    sessions = [laboratory.session(f"away/{k}", one) for k in range(10)]
+    began = time.monotonic()
+    for name in ("keeper", "server"):  # the door is left, and can only say that it takes nothing
+        killed = laboratory.programs()[name].process()
+        assert killed is not None
+        killed.kill()
     sent = [
-        laboratory.notify(
-            laboratory.session(f"away/{k}", one), "--give-up", "1", spool="away", wait=True
-        )
-        for k in range(10)
+        laboratory.notify(session, "--give-up", "3600", spool=f"away {session.name}", wait=False)
+        for session in sessions[:5]
     ]
-    assert {process.returncode for process in sent} == {1}
-    assert len(list((laboratory.folder / "away").glob("*.json"))) == 10
+    # two whose instrument is switched off meanwhile: they wait in its spool
+    for session in sessions[5:7]:
+        assert laboratory.notify(session, "--give-up", "1", spool="switched off").returncode == 1
+    assert laboratory.ewaldflow("stop").returncode == 0
+    sent += [
+        laboratory.notify(session, "--give-up", "3600", spool=f"away {session.name}", wait=False)
+        for session in sessions[7:]
+    ]
+    time.sleep(max(0.0, away_s - (time.monotonic() - began)))
+    assert [process.poll() for process in sent] == [None] * len(sent)
+    waiting = [len(list(one.glob("*.json"))) for one in sorted(laboratory.folder.glob("away *"))]
+    assert waiting == [1] * len(sent)
     assert laboratory.ewaldflow("serve").returncode == 0
-    # the next message brings those that wait
-    assert laboratory.notify(laboratory.folder / "data/away/0", spool="away").returncode == 0
+    away = time.monotonic() - began
+    began = time.monotonic()
+    assert [process.wait(END_LIMIT_S) for process in sent] == [0] * len(sent)
+    # the first message of an instrument that is switched on again brings those that wait
+    again = laboratory.notify(sessions[6], spool="switched off")
+    assert again.returncode == 0
+    taken = time.monotonic() - began
     runs = laboratory.runs()[before:]
     assert sorted(run["name"] for run in runs) == [f"away-{k}" for k in range(10)]
     for run in runs:
         assert laboratory.ended(run["id"], END_LIMIT_S)["state_type"] == "COMPLETED"
         assert laboratory.store.versions("session", run["name"]) == [1]
     assert len(laboratory.runs()) == before + 10
+    print(
+        f"10 messages while the server was away for {away:.0f} s: all taken {taken:.0f} s after it "
+        f"was back, all processed after {time.monotonic() - began:.0f} s, once"
+    )
