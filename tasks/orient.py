@@ -89,7 +89,7 @@ def orientation_artefact(
         )
         write_record(draft.arrays, done)
         files = _hand_over(draft, done, data)
-        page = orientation_page(done, files, [series_artefact.manifest, source.manifest])
+        page = orientation_page(done, files, kept.ancestors(series_artefact.ref, source.ref))
         (draft.files / PAGE).write_text(page, encoding="utf-8")
         draft.notes += done.lattices[0].notes
         draft.figures_of_merit = figures_of(done)
@@ -289,7 +289,13 @@ def goniometer_artefact(
 
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
         visits = [_visit(kept, one, {a.ref for a in now}) for one in used]
-        page = goniometer_page(name, visits, failed or {}, kept.running_code.version)
+        page = goniometer_page(
+            name,
+            visits,
+            failed or {},
+            kept.running_code.version,
+            kept.ancestors(*(one.artefact for one in recipe.inputs if one.artefact)),
+        )
         (draft.files / INDEX).write_text(page, encoding="utf-8")
         draft.figures_of_merit = {"series": len(visits), "failed": len(failed or {})}
         return draft.publish().ref

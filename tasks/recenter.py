@@ -79,7 +79,14 @@ def centres_artefact(
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
         write_record(draft.arrays, centres)
         files = write_centres(centres, draft.files)
-        page = centres_page(name, centres, files, calibration, kept.running_code.version)
+        page = centres_page(
+            name,
+            centres,
+            files,
+            calibration,
+            kept.running_code.version,
+            kept.ancestors(*(one.artefact for one in recipe.inputs if one.artefact)),
+        )
         (draft.files / PAGE).write_text(page, encoding="utf-8")
         draft.notes += [f"{one.name}: {one.reason}" for one in centres.images if one.reason]
         spread = float(np.hypot(np.std(row[good]), np.std(column[good]))) if good.any() else None

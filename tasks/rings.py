@@ -122,7 +122,8 @@ def rings_artefact(
         tell(name, "write report", 0.7)
         write_fit(draft.arrays, fit)
         files = _hand_over(draft.files, fit, name)
-        page = rings_page(name, read, fit, files, [], kept.running_code.version)
+        manifests = kept.ancestors(*(one.artefact for one in recipe.inputs if one.artefact))
+        page = rings_page(name, read, fit, files, manifests, kept.running_code.version)
         (draft.files / PAGE).write_text(page, encoding="utf-8")
         draft.notes += [f"{one.name}: {why}" for one in fit.calibrations for why in one.reasons]
         draft.figures_of_merit = figures_of(fit.calibrations)
@@ -318,7 +319,13 @@ def drift_artefact(
         return made.ref, warnings, rows
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
         page = ring_drift_page(
-            now.manifest.name, same, others, found, chosen, kept.running_code.version
+            now.manifest.name,
+            same,
+            others,
+            found,
+            chosen,
+            kept.running_code.version,
+            kept.ancestors(*(one.artefact for one in recipe.inputs if one.artefact)),
         )
         (draft.files / INDEX).write_text(page, encoding="utf-8")
         draft.notes += list(warnings)

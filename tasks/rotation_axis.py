@@ -86,7 +86,14 @@ def axis_artefact(
     with kept.draft(recipe, flow_run_id=flow_run) as draft:
         write_record(draft.arrays, calibration)
         (draft.files / YAML).write_text(axis_text(calibration), encoding="utf-8")
-        page = axis_page(name, calibration, failed, YAML, kept.running_code.version)
+        page = axis_page(
+            name,
+            calibration,
+            failed,
+            YAML,
+            kept.running_code.version,
+            kept.ancestors(*(one.artefact for one in recipe.inputs if one.artefact)),
+        )
         (draft.files / PAGE).write_text(page, encoding="utf-8")
         draft.notes += [*calibration.notes, *(f"{said}: {why}" for said, why in failed.items())]
         draft.figures_of_merit = {

@@ -167,7 +167,8 @@ def sweep_artefact(
             )
             for one in points
         ]  # fmt: skip
-        page = rrvae_sweep_page(name, rows, kept.running_code.version)
+        manifests = kept.ancestors(*made)
+        page = rrvae_sweep_page(name, rows, kept.running_code.version, manifests)
         (draft.files / PAGE).write_text(page, encoding="utf-8")
         good = best_of(points)
         draft.figures_of_merit = {

@@ -15,6 +15,12 @@ from .notation import rounded
 from .overfocus_page import headline
 from .provenance import provenance_section
 
+_AGAIN = "Calibrate again with the new scan: `ewaldflow calibrate-overfocus`."
+_NEXT = {
+    HOLDS: "Go on with the old calibration.",
+    CANNOT_TELL: "Take a scan with more detail or more counts, and check again.",
+}
+
 
 def check_page(
     found: Check, old: ScanCalibration, stages: Sequence[Stage], provenance: Sequence[Manifest]
@@ -62,6 +68,6 @@ def check_page(
         title=found.new.name,
         over=f"Check of the calibration by {old.name}",
         lead=lead,
-        body=[html.facts(facts), *parts],
+        body=[html.facts(facts), html.advice([_NEXT.get(found.verdict, _AGAIN)]), *parts],
         footer="Made by Ewaldflow. This page needs no network.",
     )

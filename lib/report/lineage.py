@@ -38,7 +38,7 @@ class Step:
     anchor: str = ""
 
 
-def lineage_graph(manifests: Sequence[Manifest]) -> nx.DiGraph:
+def lineage_graph(manifests: Sequence[Manifest], files: Sequence[str] = ()) -> nx.DiGraph:
     """Boxes and what was made from what, from the raw files to this page.
 
     Every node has its `Step` under "step" and the number of its layer under "layer", 0 for the
@@ -48,6 +48,7 @@ def lineage_graph(manifests: Sequence[Manifest]) -> nx.DiGraph:
     ----------
     manifests : of all that a page was made from, in any order. What nothing else here was made
         from is what the page itself shows.
+    files : paths of raw files that the page itself shows.
     """
     by_ref = {one.ref: one for one in manifests}
     number = Counter(one.kind for one in by_ref.values())
@@ -58,9 +59,8 @@ def lineage_graph(manifests: Sequence[Manifest]) -> nx.DiGraph:
     graph = nx.DiGraph()
     for node, inside in members.items():
         graph.add_node(node, step=_step(inside))
-        files = {i.path: i.digest for one in inside for i in one.inputs if i.path}
-        if files:
-            graph.add_node(f"files of {node}", step=_files(node, files))
+        if raw := [item.path for one in inside for item in one.inputs if item.path]:
+            graph.add_node(f"files of {node}", step=_files(node, raw))
             graph.add_edge(f"files of {node}", node)
     used = set()
     for ref, one in by_ref.items():
@@ -70,6 +70,9 @@ def lineage_graph(manifests: Sequence[Manifest]) -> nx.DiGraph:
                 graph.add_edge(source, node_of[ref])
                 used.add(source)
     graph.add_node(PAGE, step=Step(PAGE, (), ("what you are reading",)))
+    if files:
+        graph.add_node(f"files of {PAGE}", step=_files(PAGE, files))
+        graph.add_edge(f"files of {PAGE}", PAGE)
     for node in members:
         if node not in used:
             graph.add_edge(node, PAGE)
@@ -104,12 +107,13 @@ def _step(inside: Sequence[Manifest]) -> Step:
     return Step(first.kind, refs, (name, first.tree_digest[:16]), anchor_of(first.ref))
 
 
-def _files(node: str, files: Mapping[str, str]) -> Step:
-    first = next(iter(files)).replace("\\", "/")
+def _files(node: str, paths: Sequence[str]) -> Step:
+    files = tuple(dict.fromkeys(paths))
+    first = files[0].replace("\\", "/")
     some = f"{len(files)} file{'s' * (len(files) > 1)}"
     parts = first.split("/")
     lines = (some, "/".join(parts[-2:]) if len(files) == 1 else ".../" + "/".join(parts[-3:-1]))
-    return Step("files", tuple(files), lines, anchor_of(f"files of {node}"))
+    return Step("files", files, lines, anchor_of(f"files of {node}"))
 
 
 def lineage_svg(graph: nx.DiGraph) -> Safe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from .provenance import provenance_section
 #: A direction is weak where its error is so many times that of the other.
 _WEAK = 3.0
 _FRAMES_SHOWN = 40
+
+# So many flagged frames deserve a look.
+_MANY = 0.1
 
 
 def orientation_page(
@@ -54,11 +57,26 @@ def orientation_page(
         lead=_lead(first),
         body=[
             html.facts(_facts(done)),
+            html.advice(_next_steps(done)),
             html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
         ],
         footer=f"Made by Ewaldflow {provenance[-1].code.version}. This page needs no network.",
     )
+
+
+def _next_steps(done: OrientedSeries) -> Iterator[str]:
+    lattice = done.lattices[0]
+    flagged = sum(bool(flag) for flag in lattice.found.flag)
+    n = len(done.frame_number)
+    if flagged > _MANY * n:
+        yield (
+            f"{flagged} of {n} frames are not to be trusted: look at them, and leave them out "
+            "where they are used one by one."
+        )
+    if lattice.study is None:
+        yield "Too few spots tell of single frames: lower the threshold, or expose longer."
+    yield "Take orientations of frames from the files below; each names the program it is for."
 
 
 def jitter_text(study: GoniometerStudy) -> str:

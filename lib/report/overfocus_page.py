@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -63,6 +63,7 @@ def overfocus_page(
         body=[
             *warning,
             html.facts(_facts(result)),
+            html.advice(_next_steps(result)),
             html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
         ],
@@ -70,6 +71,21 @@ def overfocus_page(
         if provenance
         else "Made by Ewaldflow. This page needs no network.",
     )
+
+
+def _next_steps(result: OverfocusResult) -> Iterator[str]:
+    found = result.calibration
+    if found.verdict == CALIBRATED:
+        yield (
+            "Use it: paste the lines of the files below into your program, or name the artefact "
+            f"where a scan is prepared, overfocus/{found.name}."
+        )
+        yield "After a day or a change of lenses: `ewaldflow check-overfocus` with a new scan."
+    else:
+        yield (
+            "Take a scan with more of the specimen's detail in the beam's disc, a finer step or "
+            "another defocus, and check the statements that it started from."
+        )
 
 
 def headline(calibration: ScanCalibration) -> str:

@@ -29,12 +29,14 @@ def provenance_section(manifests: Sequence[Manifest], sources: Sequence[SourceFi
     ----------
     manifests : of all that the page was made from, as far back as is to be shown (see
         `ArtefactStore.ancestors`), raw side first.
-    sources : raw files of a series, for one that was not stored.
+    sources : raw files that the page shows; those that `manifests` name already count once.
     """
-    if not manifests:
-        nothing = html.paragraph("This result was not stored: its provenance is not known.")
-        return Safe(nothing + _raw_files(sources))
-    graph = lineage_graph(manifests)
+    files = {item.path: item.digest for one in manifests for item in one.inputs if item.path}
+    direct = {one.path: one.sha256 for one in sources if one.path not in files}
+    files |= direct
+    if not manifests and not direct:
+        return html.paragraph("This result was not stored: its provenance is not known.")
+    graph = lineage_graph(manifests, list(direct))
     parts: list[str] = [
         lineage_svg(graph),
         html.paragraph("Choose a box for its digest, configuration and code.") + html.script(_OPEN),
@@ -42,27 +44,16 @@ def provenance_section(manifests: Sequence[Manifest], sources: Sequence[SourceFi
     by_ref = {one.ref: one for one in manifests}
     for node, step in graph.nodes(data="step"):
         if step.kind == "files":
-            files = {i.path: i.digest for m in manifests for i in m.inputs if i.path}
             rows = [[_code(path), _code(files[path])] for path in step.members]
             heading = f"{node[0].upper()}{node[1:]} ({len(rows)})"
             parts.append(_details(step.anchor, heading, html.table(["File", "SHA-256"], rows)))
         elif step.members:
             parts.append(_artefacts(step.anchor, [by_ref[ref] for ref in step.members]))
-    last = manifests[-1]
-    versions = html.table(
-        ["Package", "version"], {"python": last.python, **last.packages}.items(), name="packages"
-    )
-    parts.append(html.details("Versions of packages", versions))
-    if sources and not any(item.path for one in manifests for item in one.inputs):
-        parts.append(_raw_files(sources))
+    if manifests:
+        last = {"python": manifests[-1].python, **manifests[-1].packages}
+        versions = html.table(["Package", "version"], last.items(), name="packages")
+        parts.append(html.details("Versions of packages", versions))
     return Safe("".join(parts))
-
-
-def _raw_files(sources: Sequence[SourceFile]) -> Safe:
-    if not sources:
-        return Safe("")
-    files = html.table(["File", "SHA-256"], [[_code(s.path), _code(s.sha256)] for s in sources])
-    return html.details(f"Raw files ({len(sources)})", files)
 
 
 def _artefacts(anchor: str, made: Sequence[Manifest]) -> Safe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -65,18 +65,34 @@ def rings_page(
     notes = [f"{image.name}: {note}" for image in images for note in image.notes]
     sections["notes"] = ("Notes", html.bullets(notes) if notes else html.paragraph("None."))
     sources = [SourceFile(image.path, image.sha256) for image in images]
-    sections["provenance"] = ("Provenance", _provenance(provenance, sources))
+    sections["provenance"] = ("Provenance", provenance_section(provenance, sources))
     return html.page(
         title=name,
         over="Calibration by powder rings",
         lead=_lead(first, len(images)),
         body=[
             html.facts(_facts(first)),
+            html.advice(_next_steps(name, fit)),
             html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
         ],
         footer=f"Made by Ewaldflow {version}. This page needs no network.",
     )
+
+
+def _next_steps(name: str, fit: RingFit) -> Iterator[str]:
+    good = [one for one in fit.calibrations if one.verdict == CALIBRATED]
+    if len(good) < len(fit.calibrations):
+        yield (
+            "Where nothing was calibrated, see the reasons below; then take an image with more "
+            "counts or without what was in the way, or say the calibrant and the camera length."
+        )
+    if good:
+        yield f"Use it: `ewaldflow reduce DIR --calibration rings/{name}`."
+        yield (
+            "Calibrate again after a change of lenses or a service: `ewaldflow check-drift` tells "
+            "what moved."
+        )
 
 
 def _lead(first: RingCalibration, n: int) -> str:
@@ -254,14 +270,3 @@ def _files(files: Mapping[str, str]) -> Safe:
         for name, what in files.items()
     ]
     return html.table(["File", "what it is"], rows)
-
-
-def _provenance(manifests: Sequence[Manifest], sources: Sequence[SourceFile]) -> Safe:
-    if manifests:
-        return provenance_section(manifests, sources)
-    files = [
-        [Safe(f"<code>{html.escape(one.path)}</code>"),
-         Safe(f"<code>{html.escape(one.sha256)}</code>")]
-        for one in sources
-    ]  # fmt: skip
-    return html.table(["Raw file", "SHA-256"], files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -74,11 +74,21 @@ def rrvae_map_page(
                 "Defects": len(mapped.defects),
                 "Patterns": mapped.prepared.patterns,
             }),
+            html.advice(_next_steps(found.in_distribution, len(mapped.defects))),
             html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
         ],
         footer=footer(provenance),
     )  # fmt: skip
+
+
+def _next_steps(alike: bool, defects: int) -> Iterator[str]:
+    if not alike:
+        yield "Train on these patterns, or on some of them: `ewaldflow rrvae train`."
+    elif defects:
+        yield f"Look at the {defects} places that are left unexplained."
+    else:
+        yield "Use the maps; nothing is left unexplained."
 
 
 def warnings(mapped: Mapped, trained: str) -> list[Safe]:

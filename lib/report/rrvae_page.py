@@ -26,6 +26,13 @@ _LEAD = {
     COM_BETTER: "The centre of mass is better here: use it, and its maps below.",
 }
 
+_NEXT = {
+    TRUSTED: "Look at what is left unexplained for defects; `ewaldflow rrvae apply` maps other "
+    "scans with these weights.",
+    COM_BETTER: "Use the centre of mass and its maps; more counts or a longer training may help.",
+}
+_FAILED = "Do not use the maps. Train with other choices: `ewaldflow rrvae sweep`."
+
 
 def rrvae_page(
     result: RrvaeResult,
@@ -71,6 +78,7 @@ def rrvae_page(
             html.paragraph(reasons(result), warn=result.trust.verdict != TRUSTED),
             *warning(result.prepared),
             html.facts(_facts(result, mine, unit)),
+            html.advice([_NEXT.get(result.trust.verdict, _FAILED)]),
             html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
         ],

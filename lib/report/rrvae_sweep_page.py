@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..artefacts.manifest import Manifest
 from ..rrvae.trust import TRUSTED
 from . import html
 from . import rrvae_figures as figures
 from .html import Safe
 from .notation import duration, rounded
+from .provenance import provenance_section
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,10 @@ class Trained:
     seconds: float
 
 
-def rrvae_sweep_page(name: str, points: Sequence[Trained], version: str) -> str:
-    """The page as HTML text."""
+def rrvae_sweep_page(
+    name: str, points: Sequence[Trained], version: str, provenance: Sequence[Manifest] = ()
+) -> str:
+    """The page as HTML text; `provenance`: manifests of all it came from, raw side first."""
     made = [one for one in points if one.link]
     trusted = [one for one in made if one.figures["verdict"] == TRUSTED]
     rows, classes = [], []
@@ -63,6 +67,7 @@ def rrvae_sweep_page(name: str, points: Sequence[Trained], version: str) -> str:
     body: list[str] = [
         html.facts({"Trainings": len(points), "Trusted": len(trusted),
                     "Failed": len(points) - len(made)}),
+        html.advice(_next_steps(len(trusted), len(points) - len(made))),
         html.section("table", "Side by side", table),
     ]  # fmt: skip
     if made:
@@ -77,6 +82,8 @@ def rrvae_sweep_page(name: str, points: Sequence[Trained], version: str) -> str:
             "The first harmonic needs no network.",
         )
         body.append(html.section("figure", "Drawn", drawn))
+    if provenance:
+        body.append(html.section("provenance", "Provenance", provenance_section(provenance)))
     return html.page(
         title=name,
         over="Sweep of trainings (rrVAE)",
@@ -84,6 +91,15 @@ def rrvae_sweep_page(name: str, points: Sequence[Trained], version: str) -> str:
         body=body,
         footer=f"Made by Ewaldflow {version}. This page needs no network.",
     )
+
+
+def _next_steps(trusted: int, failed: int) -> Iterator[str]:
+    if failed:
+        yield f"{failed} trainings failed: the table says why."
+    if trusted:
+        yield "Take the trusted training with the largest held-out gain, and read its page."
+    else:
+        yield "None is to be trusted: use the centre of mass, or prepare the patterns otherwise."
 
 
 def _number(figures_: Mapping[str, Any], key: str, digits: int) -> str:
