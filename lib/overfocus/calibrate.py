@@ -15,9 +15,13 @@ from .binning import RADIUS_BINNED_PX, BinnedScan, Binner, bin_frames
 from .calibration import NOT_CALIBRATED, ScanCalibration
 from .config import OverfocusConfig
 from .disc import find_disc
-from .fit import NotCalibratedError, Tell, fit_binned
+from .fit import NotCalibratedError, Tell, begun, fit_binned
 
 Vectors = NDArray[np.float64]
+
+#: Binned pixels that the shadow moves over the scan for it to be told from the aperture; frames
+#: are binned less for it, up to so much memory.
+LEAST_TRAVEL_PX, MOST_BYTES = 6.0, 1.1e9
 
 
 def calibrate(
@@ -26,7 +30,9 @@ def calibrate(
     tell: Tell | None = None,
     read: Callable[[Scan4D, OverfocusConfig], BinnedScan] | None = None,
 ) -> ScanCalibration:
-    """The map between scan and detector from one overfocused scan, read once.
+    """The map between scan and detector from one overfocused scan.
+
+    It is read once; twice if the shadow moves so little that frames must be binned less.
 
     Parameters
     ----------
@@ -40,8 +46,27 @@ def calibrate(
     ------
     UserError : frames too small to be binned, or unreadable.
     """
-    config = config or OverfocusConfig()
-    return calibrate_binned((read or bin_scan)(scan, config), config, tell)
+    config, read = config or OverfocusConfig(), read or bin_scan
+    binned = read(scan, config)
+    try:
+        begin = begun(binned, config, tell)
+        wanted = binned.binning if config.binning else wanted_binning(binned, begin.travel_px)
+        if wanted != binned.binning:
+            config = config.model_copy(update={"binning": wanted})
+            binned = read(scan, config)
+            begin = begun(binned, config, tell)
+        return described(binned, fit_binned(binned, begin, config, tell), config)
+    except NotCalibratedError as error:
+        return not_calibrated(binned, str(error), config)
+
+
+def wanted_binning(binned: BinnedScan, travel_px: float) -> int:
+    """Detector px per binned px for a shadow that moves by so many of the present binned px."""
+    finer = max(1, int(binned.binning * travel_px / LEAST_TRAVEL_PX))
+    frames = binned.scan_shape[0] * binned.scan_shape[1] * 4
+    while finer < binned.binning and frames * np.prod(binned.shape) / finer**2 > MOST_BYTES:
+        finer += 1
+    return min(finer, binned.binning)
 
 
 def bin_scan(scan: Scan4D, config: OverfocusConfig, threads: int = 2) -> BinnedScan:
@@ -78,8 +103,8 @@ def calibrate_binned(
 ) -> ScanCalibration:
     """As `calibrate`, of binned frames; `movement` (2, 2): a first G in detector px, if known."""
     try:
-        fit = fit_binned(binned, config, tell, movement)
-        return described(binned, fit, config)
+        begin = begun(binned, config, tell, movement)
+        return described(binned, fit_binned(binned, begin, config, tell), config)
     except NotCalibratedError as error:
         return not_calibrated(binned, str(error), config)
 

@@ -85,20 +85,22 @@ def ring_of(
     return np.where(ring & ~bad & ~drop[sector], sector, -1).astype(np.int32)
 
 
+def round_layer(image: Floats, disc: Disc, bad: NDArray[np.bool_]) -> Floats:
+    """The mean of an image, but for bad pixels, at each distance from the disc's centre."""
+    place = np.rint(2 * disc.distance(image.shape)).astype(int)
+    count = np.bincount(place[~bad], minlength=place.max() + 1)
+    total = np.bincount(place[~bad], image[~bad], minlength=place.max() + 1)
+    known = np.flatnonzero(count)
+    profile = np.interp(np.arange(len(count)), known, total[known] / count[known])
+    return np.asarray(profile[place], np.float32)
+
+
 def filled(image: Floats, disc: Disc, bad: NDArray[np.bool_]) -> Floats:
     """An image of the aperture with bad pixels from the mean of others as far from its centre.
 
     Slopes beside a hot pixel would be its own.
     """
-    out = image.copy()
-    if bad.any():
-        place = np.rint(2 * disc.distance(image.shape)).astype(int)
-        count = np.bincount(place[~bad], minlength=place.max() + 1)
-        total = np.bincount(place[~bad], image[~bad], minlength=place.max() + 1)
-        known = np.flatnonzero(count)
-        profile = np.interp(np.arange(len(count)), known, total[known] / count[known])
-        out[bad] = profile[place[bad]]
-    return out
+    return np.where(bad, round_layer(image, disc, bad), image) if bad.any() else image.copy()
 
 
 def sectors_apart(flux: EdgeFlux, scan: Vectors, beam: Floats) -> float:

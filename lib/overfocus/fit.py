@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from . import bootstrap, drift
 from .binning import BinnedScan
 from .config import OverfocusConfig
-from .descan import DescanFit, edge_flux, filled, fit_descan, ring_of, sectors_apart
+from .descan import (
+    DescanFit,
+    edge_flux,
+    filled,
+    fit_descan,
+    ring_of,
+    round_layer,
+    sectors_apart,
+)
 from .disc import Disc, find_disc
 from .gauss_newton import (
     Frames,
@@ -21,8 +29,8 @@ from .gauss_newton import (
     newton_step,
 )
 from .object_grid import Floats
-from .sharpness import sharpness_of
-from .start import Start, first_movement
+from .sharpness import Unexplained, sharpness_of, unexplained_of
+from .start import Start, first_movement, slow_movement
 from .static_layer import mean_layer, update_layer
 
 Vectors = NDArray[np.float64]
@@ -36,19 +44,28 @@ CONVERGED_PX, CONVERGED_SIGMA = 0.004, 0.1
 MOST_STEPS = 24
 #: and the static layer when it changes by less, relative r.m.s.
 SETTLED = 5e-4
-#: Grid points per pixel, and how large the grid may get.
+#: A step that moves the outermost frame by more, in binned pixels, changes the information.
+STALE_PX = 0.3
 #: Of the first steps: an object blurred by a wrong G has too small slopes, so steps are too long.
 FIRST_DAMPING = 0.6
 #: How far a step may move the outermost frame, binned pixels.
 MOST_PX = 2.0
-FINER, COARSER, MOST_GRID = 3, 2, 1200
+#: Grid points per pixel, how large the grid may get, and how many frames must see a grid point.
+FINER, COARSER, MOST_GRID, LEAST_SEEN = 3, 2, 1200, 12
 #: Share of G that a fit may move it by before it is given up.
 RAN_AWAY = 0.4
 #: A second choice of movements is tried out if its z is so large against the first's.
 RIVAL = 0.6
+#: and its share of contrast that does not move with it is not more than this, or twice the least.
+LEFT = 0.1
 #: Frames that a fit needs.
 LEAST_FRAMES = 9
+#: A shadow that moves by less over the scan, in binned pixels, leaves its image in the mean frame.
+SLOW_PX = 8.0
 MOST_TRIED = 3
+
+
+_NOTHING_MOVES = "the frames hold no structure that moves: no specimen"
 
 
 class NotCalibratedError(Exception):
@@ -87,13 +104,38 @@ class Fit:
         return self.descan.descan if self.descan is not None else np.full((2, 2), np.nan)
 
 
-def fit_binned(
+@dataclass
+class Begun:
+    """What a fit begins with; lengths in binned pixels.
+
+    Attributes
+    ----------
+    state, disc, bad : frames, disc, and bad pixels about the disc.
+    descan : (2, 2) a first D, from the bare edge flux.
+    summed : (row, column) sum of the frames in use.
+    start : first movements.
+    """
+
+    state: Frames
+    disc: Disc
+    bad: NDArray[np.bool_]
+    descan: Vectors
+    summed: Floats
+    start: Start
+
+    @property
+    def travel_px(self) -> float:
+        """How far the shadow moves along the scan axis along which it moves less."""
+        return _travel(self.state, self.start.movements[0])
+
+
+def begun(
     binned: BinnedScan,
     config: OverfocusConfig,
     tell: Tell | None = None,
     movement: Vectors | None = None,
-) -> Fit:
-    """All of the fit.
+) -> Begun:
+    """The first G, or what `movement` states, in detector px.
 
     Raises
     ------
@@ -104,20 +146,41 @@ def fit_binned(
     b = binned.binning
     say(f"aperture of radius {disc.radius * b:.1f} px; {len(state.use)} frames, binned by {b}")
     summed = np.asarray(state.weight * state.beam.sum(), np.float32)
-    known = None if movement is None else movement / b
+    if movement is not None:
+        start = Start(np.asarray(movement, float)[None] / b, np.full(1, np.inf), np.inf)
+        if _travel(state, start.movements[0]) < SLOW_PX:
+            state.weight = round_layer(state.weight, disc, bad)
+    else:
+        try:
+            start = _started(state, binned, disc, bad, descan, config)
+        except np.linalg.LinAlgError:
+            raise NotCalibratedError(_NOTHING_MOVES) from None
+    say(f"first movement {(start.movements[0] * b).round(3).tolist()} px,"
+        f" SNR {start.snr[0]:.1f}")  # fmt: skip
+    return Begun(state, disc, bad, descan, summed, start)
+
+
+def fit_binned(
+    binned: BinnedScan, begin: Begun, config: OverfocusConfig, tell: Tell | None = None
+) -> Fit:
+    """All of the fit; uses up what it begins with.
+
+    Raises
+    ------
+    NotCalibratedError : with the reason.
+    """
+    say = tell or (lambda line: None)
+    disc, bad, start = begin.disc, begin.bad, begin.start
     try:
-        start = _started(state, binned, disc, descan, config, known)
-        say(f"first movement {(start.movements[0] * b).round(3).tolist()} px,"
-            f" SNR {start.snr[0]:.1f}")  # fmt: skip
-        state, summed = _within_grid(state, start.movements[0], summed)
+        state, summed = _within_grid(begin.state, start.movements[0], begin.summed)
         start, (found, step, information) = _first_to_converge(state, start, summed)
         if config.drift != "none":
             found, step, information = _with_drift(
                 binned, state, found, step, information, summed, say
             )
     except np.linalg.LinAlgError:
-        raise NotCalibratedError("the frames hold no structure that moves: no specimen") from None
-    reach = float(np.abs(state.scan[:, :2] @ descan.T).max())
+        raise NotCalibratedError(_NOTHING_MOVES) from None
+    reach = float(np.abs(state.scan[:, :2] @ begin.descan.T).max())
     ring = ring_of(disc, state.mask.shape, bad, max(2.5, reach + MARGIN_PX))
     flux = edge_flux(state, ring, filled(state.weight, disc, bad), step)
     fitted = fit_descan(flux, state.scan[:, :2], state.beam)
@@ -179,12 +242,10 @@ def prepared(binned: BinnedScan) -> tuple[Frames, Disc, NDArray[np.bool_], Vecto
 
 
 def _started(
-    state: Frames, binned: BinnedScan, disc: Disc, descan: Vectors, config: OverfocusConfig,
-    known: Vectors | None,
+    state: Frames, binned: BinnedScan, disc: Disc, bad: NDArray[np.bool_], descan: Vectors,
+    config: OverfocusConfig,
 ) -> Start:  # fmt: skip
-    """The likeliest start, or the known one."""
-    if known is not None:
-        return Start(known[None], np.full(1, np.inf), np.inf)
+    """The likeliest start; of a slow movement the static layer is made free of the specimen."""
     start = first_movement(state, binned.recorded, disc.radius, descan)
     if start.missing:
         raise NotCalibratedError(
@@ -192,12 +253,24 @@ def _started(
             " movement cannot be seen"
         )
     snr = float(start.snr[0]) if len(start.snr) else 0.0
+    if snr < config.min_lag_snr or _travel(state, start.movements[0]) < SLOW_PX:
+        even = replace(state, weight=round_layer(state.weight, disc, bad))
+        slow = slow_movement(even, binned.recorded, disc.radius, descan)
+        clear = len(slow.snr) and slow.snr[0] >= config.min_lag_snr
+        if clear and _travel(state, slow.movements[0]) < SLOW_PX:
+            state.weight = even.weight
+            return slow
     if snr < config.min_lag_snr:
         raise NotCalibratedError(
             f"no common movement stands out of the frames (signal to noise {snr:.1f}, needs"
             f" {config.min_lag_snr:g}): no specimen, in focus, or too few electrons"
         )
     return _tried_out(state, start)
+
+
+def _travel(state: Frames, movement: Vectors) -> float:
+    """Movement of the shadow over the scan, along the axis along which it is less."""
+    return float((np.hypot(*movement) * np.ptp(state.scan[:, :2], axis=0)).min())
 
 
 def _within_grid(state: Frames, movement: Vectors, summed: Floats) -> tuple[Frames, Floats]:
@@ -232,27 +305,35 @@ def _tried_out(state: Frames, start: Start) -> Start:
     rivals = np.flatnonzero(start.snr > RIVAL * start.snr[0])
     if len(rivals) < 2:
         return start
-    gains = []
+    gains, left = [], []
     for n in rivals:
         try:
-            gains.append(_agreement(state.some(np.ones(len(state.use), bool)), start.movements[n]))
+            trial = state.some(np.ones(len(state.use), bool))
+            step = _trial(trial, start.movements[n])
+            gains.append(sharpness_of(trial, step))
+            left.append(unexplained_of(trial, step))
         except np.linalg.LinAlgError:
             gains.append(0.0)
+            left.append(Unexplained(np.inf, 0.0))
+    # what a wrong movement superposes may be sharp, but much of it does not move so
+    least = min(one.share for one in left)
+    fine = [one.share - 4 * one.error < max(LEFT, 2 * least) for one in left]
+    gains = np.where(fine, gains, 0.0)
     # equals, as of a periodic specimen, keep the order of z
-    best = rivals[int(np.argmax(np.array(gains) > 0.97 * max(gains)))]
+    best = rivals[int(np.argmax(gains > 0.97 * gains.max()))]
     order = np.r_[best, np.delete(np.arange(len(start.movements)), best)]
     return replace(start, movements=start.movements[order], snr=start.snr[order])
 
 
-def _agreement(trial: Frames, movement: Vectors) -> float:
-    """Sharpness of the object after two steps from a movement."""
+def _trial(trial: Frames, movement: Vectors) -> Step:
+    """The comparison after two steps from a movement."""
     far = np.abs(trial.scan).max(0)
     for _ in range(2):
         step = compared(trial, movement, COARSER)
         change = newton_step(trial, step, information_of_movement(trial, step))
         moved = float(np.abs(change * far).sum(1).max())
         movement = movement + min(FIRST_DAMPING, MOST_PX / max(moved, 1e-9)) * change
-    return sharpness_of(trial, compared(trial, movement, COARSER))
+    return compared(trial, movement, COARSER)
 
 
 def _first_to_converge(
@@ -277,14 +358,14 @@ def _converged(
 ) -> tuple[Vectors, Step, Vectors]:
     """Gauss-Newton with the static layer alternated, the first `wide` steps on a smooth object."""
     far = np.abs(state.scan).max(0)
-    finer = FINER
-    while finer > 1 and finer * np.abs(movement * 2 * far).sum(1).max() > MOST_GRID:
-        finer -= 1
+    finer = _finer(state, movement)
+    information, stale = np.eye(0), True
     first, previous = movement[:, :2], np.inf
     damping, last = 1.0, np.zeros_like(movement)
     for n in range(MOST_STEPS):
         step = compared(state, movement, min(finer, COARSER) if n < wide else finer)
-        information = information_of_movement(state, step)
+        if stale:
+            information = information_of_movement(state, step)
         change = newton_step(state, step, information)
         change *= FIRST_DAMPING if n <= wide else damping
         if n > wide and np.vdot(change, last) < -0.25 * np.vdot(last, last):
@@ -304,12 +385,25 @@ def _converged(
                 " or too few electrons"
             )
         settled = update_layer(state, step, summed)
+        stale = n < wide or moved > STALE_PX
         shorter = min(moved / max(previous, 1e-9), 0.95)
         previous = moved
         still = moved < enough and moved * shorter < enough * (1 - shorter)
         if n > wide and still and settled < SETTLED:
             break
     return movement, step, information
+
+
+def _finer(state: Frames, movement: Vectors) -> int:
+    """Grid points per pixel: as many as memory and the frames that see a point allow."""
+    far = np.abs(state.scan[:, :2]).max(0)
+    extent = float(np.abs(movement[:, :2] * 2 * far).sum(1).max())
+    step = max(abs(float(np.linalg.det(movement[:, :2]))), 1e-9)
+    seen = min(float(state.mask.sum()) / step, len(state.use))
+    finer = FINER
+    while finer > 1 and (finer * extent > MOST_GRID or seen < LEAST_SEEN * finer**2):
+        finer -= 1
+    return finer
 
 
 def _error_px(information: Vectors, far: Vectors) -> float:

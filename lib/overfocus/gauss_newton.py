@@ -126,18 +126,13 @@ def compared(state: Frames, movement: Vectors, finer: int) -> Step:
 
 
 def information_of_movement(state: Frames, step: Step) -> Vectors:
-    """(2 n, 2 n) information on G, element by element in rows of n, the object eliminated."""
-    outer = state.scan[:, :, None] * state.scan[:, None, :]
-    n = 2 * state.scan.shape[1]
-    whole = np.tensordot(step.information, outer, (0, 0)).transpose(0, 2, 1, 3).reshape(n, n)
-    return np.asarray(whole - _taken_by_object(state, step))
+    """(2 n, 2 n) information on G, element by element in rows of n, the object eliminated.
 
-
-def _taken_by_object(state: Frames, step: Step) -> Vectors:
-    """What is lost because the object is not known; on the grid of whole pixels."""
-    q = step.shifts.finer
-    base = step.shifts.base
-    size = step.shifts.shape
+    What is left at each object point is o l l^T times the weighted scatter of the positions of
+    the frames that see it, about their mean; taken on the grid of whole pixels. The frames'
+    intensities take a share of it.
+    """
+    q, base, size = step.shifts.finer, step.shifts.base, step.shifts.shape
     padded = [next_fast_len(n, real=True) for n in size]
     window = rfft2(state.weight * state.mask, padded)
     flat = base[:, 0] * padded[1] + base[:, 1]
@@ -150,16 +145,24 @@ def _taken_by_object(state: Frames, step: Step) -> Vectors:
     total = seen(beam)
     known = total > 1e-3 * total.max()
     weight = total[known]
-    moments = np.stack([seen(beam * one)[known] / weight for one in state.scan.T])
+    scan = state.scan
+    n = scan.shape[1]
+    mean = [seen(beam * one)[known] / weight for one in scan.T]
     grid = step.grid
     pairs = ((grid.gradient_y, grid.slope_y), (grid.gradient_y, grid.slope_x),
              (grid.gradient_x, grid.slope_x))  # fmt: skip
     yy, yx, xx = (np.einsum("krc,krc->rc", g, h)[known] / q**2 for g, h in pairs)
-    cross = (moments * (yx * weight)) @ moments.T
-    return np.block([
-        [(moments * (yy * weight)) @ moments.T, cross],
-        [cross, (moments * (xx * weight)) @ moments.T],
-    ])  # fmt: skip
+    out = np.zeros((2, n, 2, n))
+    for i in range(n):
+        for j in range(i + 1):
+            scatter = seen(beam * scan[:, i] * scan[:, j])[known] - weight * mean[i] * mean[j]
+            one = np.array([[yy @ scatter, yx @ scatter], [yx @ scatter, xx @ scatter]])
+            out[:, i, :, j] = out[:, j, :, i] = one
+    # frames may fall on some points of the fine grid only, as they do at a rational movement
+    inside = step.information.sum(0)
+    scale = np.sqrt([inside[0, 0] / (yy @ weight), inside[1, 1] / (xx @ weight)])
+    out *= scale[:, None, None, None] * scale[:, None]
+    return out.reshape(2 * n, 2 * n)
 
 
 def newton_step(state: Frames, step: Step, information: Vectors) -> Vectors:

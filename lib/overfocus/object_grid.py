@@ -121,7 +121,7 @@ def object_of(
     around = uniform_filter(expected, q, mode="constant")
     known = around > 1e-4 * float(around.max(initial=0))
     smooth = np.where(known, _filtered(counts, expected, around, q), np.float32(1))
-    gradient_y, gradient_x = (one * np.float32(q) for one in _gradient(smooth))
+    gradient_y, gradient_x = (one * np.float32(q) for one in gradient_of(smooth))
     # no slope towards what no frame has seen
     rim = ~minimum_filter(known, 3, mode="constant")
     gradient_y[rim] = 0
@@ -176,8 +176,8 @@ def _filtered(counts: Floats, expected: Floats, around: Floats, finer: int) -> F
     return np.asarray(level + above / np.maximum(total, least), np.float32)
 
 
-def _gradient(fine: Floats) -> tuple[Floats, Floats]:
-    """Differences of fourth order along rows and columns, per grid point."""
+def gradient_of(fine: Floats) -> tuple[Floats, Floats]:
+    """Differences of fourth order along rows and columns, per grid point; 0 within two of a rim."""
     along_y, along_x = np.zeros_like(fine), np.zeros_like(fine)
     near, far = np.float32(2 / 3), np.float32(1 / 12)
     along_y[2:-2] = near * (fine[3:-1] - fine[1:-3]) - far * (fine[4:] - fine[:-4])

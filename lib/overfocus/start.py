@@ -1,4 +1,4 @@
-"""The first G, from cross-spectra of coarse frames: no start value is needed."""
+"""The first G, from cross-spectra of coarse frames or their flow: no start value is needed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from .cross_spectra import (
     spectra_of,
     together,
 )
+from .flow import flow_of
 from .gauss_newton import Frames
+from .object_grid import Floats
 
 Vectors = NDArray[np.float64]
 
 #: Radius of the disc in coarse pixels.
-COARSE_RADIUS_PX = 12
+COARSE_RADIUS_PX, FLOW_RADIUS_PX = 12, 22
 #: Scan points along an axis that are looked at, of larger scans the tile with most contrast: the
 #: small tile if the movement stands out of it by so much, else the large one.
 SMALL_TILE, TILE = 32, 64
 CLEAR_SNR = 30.0
+#: Share of what changes along the scan that a flow must explain.
+LEAST_EXPLAINED = 0.4
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def _in_tile(
 ) -> Start:
     """What the tile of `size` scan points along both axes shows."""
     factor = max(1, round(radius / COARSE_RADIUS_PX))
-    contrast, mask, use = _coarse_tile(state, recorded, factor, size)
+    contrast, mask, use = _contrast_of_tile(state, recorded, factor, size)
     if mask.sum() < 12:
         return _NONE
     spectra = spectra_of(contrast, mask)
@@ -100,31 +104,52 @@ def anisotropy(matrix: Vectors) -> float:
     return float((singular[0] - singular[1]) / max(singular.sum(), 1e-12)) if singular[0] else 1.0
 
 
+def slow_movement(
+    state: Frames, recorded: NDArray[np.bool_], radius: float, descan: Vectors
+) -> Start:
+    """G by optical flow, for a shadow that moves by few pixels over the whole scan.
+
+    The static layer of `state` must be free of the specimen, which hardly moves out of a mean.
+    """
+    factor = max(1, round(radius / FLOW_RADIUS_PX))
+    frames, mask, use, layer, _ = _coarse_tile(state, recorded, factor, TILE)
+    flow = flow_of(frames, use, layer, mask, descan / factor)
+    if flow is None or flow.explained < LEAST_EXPLAINED:
+        return _NONE
+    return Start(factor * flow.movement[None], np.array([flow.snr]), flow.halves_snr)
+
+
 def _coarse_tile(
     state: Frames, recorded: NDArray[np.bool_], factor: int, size: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Contrast (scan_row, scan_column, row, column) of a tile, its mask, its recorded points."""
+) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_], Floats, NDArray[np.intp]]:
+    """Frames (scan_row, scan_column, row, column) of a tile, their mask, which are recorded,
+    the static layer, and the numbers (scan_row, scan_column) of the frames."""
     rows, columns = recorded.shape
     top, left = _liveliest_tile(state, recorded, size)
     tile = (slice(top, min(top + size, rows)), slice(left, min(left + size, columns)))
     high, wide = (n // factor * factor for n in state.mask.shape)
     y, x = state.corner
-    flat = np.arange(rows * columns).reshape(rows, columns)[tile]
+    numbers = np.arange(rows * columns).reshape(rows, columns)[tile]
     use = recorded[tile]
     out = np.zeros((*use.shape, high // factor, wide // factor), np.float32)
     for i in range(len(use)):
-        cut = np.ascontiguousarray(state.frames[flat[i], y : y + high, x : x + wide])
+        cut = np.ascontiguousarray(state.frames[numbers[i], y : y + high, x : x + wide])
         bin_frames(cut, factor, 0.0, out[i])
     blocks = (high // factor, factor, wide // factor, factor)
     mask = np.asarray((state.mask[:high, :wide] > 0).reshape(blocks).all((1, 3)))
-    layer = state.weight[:high, :wide].reshape(blocks).sum((1, 3))
-    beam = np.ones(rows * columns, np.float32)
+    layer = np.asarray(state.weight[:high, :wide].reshape(blocks).sum((1, 3)))
+    return out, mask, use, layer, numbers
+
+
+def _contrast_of_tile(
+    state: Frames, recorded: NDArray[np.bool_], factor: int, size: int
+) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Contrast (scan_row, scan_column, row, column) of a tile, its mask, its recorded points."""
+    frames, mask, use, layer, numbers = _coarse_tile(state, recorded, factor, size)
+    beam = np.ones(recorded.size, np.float32)
     beam[state.use] = state.beam
-    values = out.reshape(-1, *out.shape[2:])[use.ravel()]
-    contrast = np.zeros_like(out)
-    contrast.reshape(-1, *out.shape[2:])[use.ravel()] = contrast_of(
-        values, beam[flat[use]], layer, mask
-    )
+    contrast = np.zeros_like(frames)
+    contrast[use] = contrast_of(frames[use], beam[numbers[use]], layer, mask)
     return contrast, mask, use
 
 
