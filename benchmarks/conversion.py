@@ -4,6 +4,8 @@ Series of TIFF and SMV frames and a Merlin scan, of simulated electron counts, a
 `ewaldflow reduce` and `ewaldflow convert` run: read, digested, checked, compressed, digested again
 and held by the disk. The plain copy of the same files (``sendfile``, then ``fsync`` of each) runs
 before each conversion, both from files that the page cache holds; medians of several turns.
+
+A Merlin scan and an MRC stack of 50 GB, sparse files of zeros, are converted for the memory taken.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import tifffile
-from _table import Table, options, say, work_folder
+from _table import Table, options, run_measured, say, work_folder
 
 from ewaldflow.lib.artefacts.durable import fsync
 from ewaldflow.lib.instrument import SeriesOverrides
@@ -184,18 +187,72 @@ def measure(table: Table, kind: str, folder: Path, size: float, turns: int) -> N
     shutil.rmtree(folder / kind)
 
 
+def sparse_mib(path: Path, gigabytes: float) -> None:
+    """A Merlin's scan of zeros that takes no disk: headers at its beginning and its end only."""
+    one = write_mib(path.parent / "first", 1e-9).read_bytes()[: 384 + 2 * PATTERN[0] * PATTERN[1]]
+    columns = 512
+    rows = round(gigabytes * 1e9 / len(one) / columns)
+    with path.open("wb") as file:
+        for n in (0, rows * columns - 1):
+            file.seek(n * len(one))
+            file.write(one)
+    path.with_suffix(".hdr").write_text(f"HDR,\t\nScanX:\t{columns}\nScanY:\t{rows}\nEnd\t\n")
+
+
+def sparse_mrc(path: Path, gigabytes: float) -> None:
+    """A stack of zeros of 4096 x 4096 pixels that takes no disk."""
+    side = 4096
+    n = round(gigabytes * 1e9 / (2 * side * side))
+    with mrcfile.new(path, np.zeros((1, side, side), np.uint16)) as stack:
+        stack.header.nz = stack.header.mz = n
+    os.truncate(path, 1024 + n * 2 * side * side)
+
+
+LARGE = {"MIB": ("scan.mib", sparse_mib, scan), "MRC": ("stack.mrc", sparse_mrc, series)}
+
+
+def stream(table: Table, kind: str, folder: Path, gigabytes: float) -> None:
+    """Memory of converting a file larger than memory, in a process of its own."""
+    name, write, _ = LARGE[kind]
+    place = folder / f"large-{kind}"
+    place.mkdir()
+    write(place / name, gigabytes)
+    say(f"{kind}: {(place / name).stat().st_size / 1e9:.1f} GB, mostly of zeros")
+    began = time.perf_counter()
+    ran = run_measured(
+        [sys.executable, __file__, "--convert", kind, place], folder, folder / f"{kind}.log"
+    )
+    took = time.perf_counter() - began
+    if ran.code:
+        table.fail(f"{kind} of {gigabytes:g} GB", ran.output[-300:])
+    else:
+        table.check(
+            f"{kind} of {gigabytes:g} GB to zarr: peak memory, MB", ran.memory_MB, at_most=1000,
+            form=".0f", peer=f"{took:.0f} s, {ran.cpu_s:.0f} of CPU",
+        )  # fmt: skip
+    shutil.rmtree(place)
+
+
 def main() -> int:
     """Measure and print the table."""
     parser = options(__doc__ or "")
+    parser.add_argument("--large", type=float, default=50.0, help="GB of the largest file")
+    parser.add_argument("--convert", nargs=2, metavar=("KIND", "FOLDER"), help="only convert")
     parser.add_argument("--size", type=float, default=1.0, help="GB of each format")
-    parser.add_argument("--only", choices=list(KINDS), help="one format")
+    parser.add_argument("--only", choices=[*KINDS, "MRC"], help="one format")
     parser.add_argument("--turns", type=int, default=TURNS, help="times each is done")
     given = parser.parse_args()
+    if given.convert:
+        kind, place = given.convert
+        LARGE[kind][2](Path(place) / LARGE[kind][0], Path(place) / "store")
+        return 0
     size, turns = (0.2, 3) if given.quick else (given.size, given.turns)
     table = Table(f"Conversion of {size:g} GB, {os.cpu_count()} cores")
     with work_folder(given.work) as folder:
-        for kind in [given.only] if given.only else KINDS:
+        for kind in [one for one in KINDS if given.only in (None, one)]:
             measure(table, kind, folder, size, turns)
+        for kind in LARGE if given.only is None else [k for k in LARGE if k == given.only]:
+            stream(table, kind, folder, 1.0 if given.quick else given.large)
     return table.show()
 
 
