@@ -1,6 +1,7 @@
 """Memory of converting long series for other programs: sparse files of zeros, read in blocks.
 
-A Merlin file and a TVIPS stream of 4096 x 4096 frames are written as NXmx; the resident memory is that of the whole process, with the libraries it loads.
+A Merlin file and a TVIPS stream of 4096 x 4096 frames are written as NXmx; the highest memory is
+that of the whole process, with the libraries it loads.
 """
 
 from __future__ import annotations
