@@ -43,8 +43,12 @@ def model(where: str) -> type[BaseModel]:
 
 
 def names(where: str) -> set[str]:
-    """What may be written for it in YAML."""
-    return {name for name, _, _ in _fields(model(where))}
+    """What may be written for it in YAML, with the parts that hold others."""
+    known = set()
+    for name, _, _ in _fields(model(where)):
+        parts = name.split(".")
+        known |= {".".join(parts[: n + 1]) for n in range(len(parts))}
+    return known
 
 
 def _fields(of: type[BaseModel], before: str = "") -> Iterator[tuple[str, FieldInfo, str]]:

@@ -26,8 +26,10 @@ from mkdocs.utils import get_relative_url
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
 
+import commands  # noqa: E402
 import equations  # noqa: E402
 import figures  # noqa: E402
+import notebooks  # noqa: E402
 import parameters  # noqa: E402
 import reference  # noqa: E402
 
@@ -39,14 +41,33 @@ _CHANGES = re.compile(r"^\| change \| when \|\n\|[-|]+\|\n((?:\|.*\n?)+)", re.MU
 _drawn = cache(figures.png)
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List the pages of the reference, one for each package, in the navigation."""
+    rooms: list[Any] = [
+        {reference.ROOMS[room]: [f"reference/{package}.md" for package in sorted(texts)]}
+        for room, texts in reference.pages(ROOT).items()
+    ]
+    for section in config.nav or []:
+        for place in section.get("Reference", []):
+            if isinstance(place, dict) and "Functions and classes" in place:
+                place["Functions and classes"] = rooms
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     """Add the reference, the pages at the root, and the figures that pages show."""
-    for room in reference.pages(ROOT).values():
-        for package, text in room.items():
-            files.append(File.generated(config, f"reference/{package}.md", content=text))
+    made = {
+        f"reference/{package}.md": text
+        for room in reference.pages(ROOT).values()
+        for package, text in room.items()
+    }
+    made["reference/commands.md"] = commands.page()
     for name in FROM_ROOT:
-        text = (ROOT / name).read_text("utf-8").replace("](docs/", "](")
-        files.append(File.generated(config, name.lower(), content=text))
+        made[name.lower()] = (ROOT / name).read_text("utf-8").replace("](docs/", "](")
+    for path in notebooks.FOLDER.glob("*.ipynb"):
+        made[f"notebooks/{path.stem}.md"] = notebooks.as_markdown(path)
+    for name, text in made.items():
+        files.append(File.generated(config, name, content=text))
     written = "\n".join(one.content_string for one in files.documentation_pages())
     for name in sorted(set(_FIGURE.findall(written))):
         if name not in figures.FIGURES:
