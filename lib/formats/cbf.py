@@ -79,7 +79,7 @@ def read_header(path: Path) -> FrameHeader:
         exposure_s=positive("Exposure_time", "s"),
         saturation=positive("Count_cutoff", "counts"),
     )
-    notes = ()
+    notes: tuple[str, ...] = ()
     if "_diffrn_radiation_wavelength" in text and metadata == SeriesMetadata():
         notes = ("the CBF files are full imgCIF, whose tables of geometry are not read",)
     return FrameHeader(

@@ -225,7 +225,7 @@ def _in_order(data: NDArray[np.uint8], header: MibHeader) -> NDArray[Any]:
     rows = CHIP_PX if header.chips == (2, 2) else header.shape[0]
     if header.depth == 1:
         words = data.reshape(n, -1, 8)[..., ::-1]
-        pixels = np.unpackbits(words, axis=-1, bitorder="little").reshape(n, rows, -1)
+        pixels: NDArray[Any] = np.unpackbits(words, axis=-1, bitorder="little").reshape(n, rows, -1)
     elif header.depth == 6:
         pixels = data.reshape(n, -1, 8)[..., ::-1].reshape(n, rows, -1)
     else:

@@ -254,7 +254,7 @@ def _rotation(
 def _scan_axis(entry: Any, sample: Any, notes: list[str]) -> Any:
     """The rotation that the sample depends on and that turns; others before it are noted."""
     name = _text(sample.get("depends_on"))
-    chain = []
+    chain: list[Any] = []
     while name not in ("", ".") and len(chain) < 16:
         one = entry.file.get(name) if name.startswith("/") else None
         if one is None:

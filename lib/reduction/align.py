@@ -153,7 +153,7 @@ def smooth_track(
     -------
     (n, 2) the track, and (n,) whether a centre is on it.
     """
-    known = np.isfinite(measured_px).all(axis=1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(measured_px).all(axis=1))
     n = len(measured_px)
     if known.sum() == 0:
         raise ValueError("measured_px: expected some centres that are known")
