@@ -153,9 +153,8 @@ def job_script(config: SlurmConfig, address: str, name: str) -> str:
         python=config.python,
         interface=config.interface,
         local_directory=config.local_directory,
-        log_directory=str(config.log_folder.absolute()),
         job_script_prologue=list(config.prologue),
-        job_extra_directives=list(config.directives),
+        job_extra_directives=[f"-o {config.log_folder.absolute()}/%x-%j.log", *config.directives],
         worker_extra_args=["--lifetime", f"{config.lifetime_s}s", "--lifetime-stagger", "30s"],
     )
     return str(job.job_script())

@@ -1,8 +1,8 @@
 """A stand-in for SLURM: `sbatch`, `squeue` and `scancel` that run jobs on this machine.
 
-``python slurm_stand_in.py sbatch SCRIPT`` is ``sbatch SCRIPT``, and so on. What is in the script's
-``#SBATCH`` lines is read, and unknown options are refused, as by the real one. The jobs' scripts and
-process numbers lie in the folder STAND_IN_JOBS.
+``python slurm_stand_in.py sbatch SCRIPT`` is ``sbatch SCRIPT``, and so on. The ``#SBATCH`` lines of
+the script are read, and unknown options are refused, as by the real one. Scripts and process
+numbers of the jobs lie in the folder STAND_IN_JOBS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_KNOWN = {"-J", "-e", "-o", "-p", "-A", "-n", "--cpus-per-task", "--mem", "-t", "--constraint"}
+_KNOWN = {"-J", "-o", "-p", "-A", "-n", "--cpus-per-task", "--mem", "-t", "--constraint"}
 
 
 def alive(job: Path) -> bool:
@@ -39,11 +39,11 @@ def sbatch(jobs: Path, script: Path) -> int:
         return 1
     number = 1000 + len(list(jobs.glob("*.job")))
     (jobs / f"{number}.sh").write_text(script.read_text())
-    places = [stated[one].replace("%J", str(number)) for one in ("-o", "-e")]
-    with open(places[0], "w") as out, open(places[1], "w") as err:
+    log = stated["-o"].replace("%x", stated["-J"]).replace("%j", str(number))
+    with open(log, "w") as out:
         process = subprocess.Popen(
             ["bash", str(jobs / f"{number}.sh")],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             env={**os.environ, "SLURM_JOB_ID": str(number)},
         )  # fmt: skip
     (jobs / f"{number}.job").write_text(str(process.pid))
@@ -65,7 +65,8 @@ def main(command: str, *given: str) -> int:
     if not alive(job):
         print(f"scancel: error: Invalid job id {given[-1]}", file=sys.stderr)
         return 1
-    os.killpg(int(job.read_text()), signal.SIGTERM)
+    how = signal.SIGKILL if "--signal=KILL" in given else signal.SIGTERM
+    os.killpg(int(job.read_text()), how)
     return 0
 
 

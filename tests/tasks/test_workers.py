@@ -19,6 +19,7 @@ import distributed.system
 import psutil
 import pytest
 
+from ewaldflow.lib.artefacts.code_version import CodeVersion, code_version
 from ewaldflow.lib.errors import UserError
 from ewaldflow.tasks import workers as module
 from ewaldflow.tasks.workers import carried_out, carry_out, carry_out_each, workers
@@ -253,6 +254,7 @@ class Outside:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[Outside]:
+    code_version.cache_clear()  # as it stands now: so its worker will see it
     made = Outside(tmp_path)
     yield made
     made.kill()
@@ -304,14 +306,30 @@ def test_a_scheduler_that_cannot_be_used_is_one_line(outside: Outside) -> None:
             workers(1, wrong).__enter__()
         one_line(error)
     outside.start(worker=False)
-    with pytest.raises(UserError, match="found no workers.* --nthreads 1"):
+    with pytest.raises(UserError, match=r"found no workers.* --nthreads 1"):
         workers(1, outside.address).__enter__()
     outside._run("dask_worker", outside.address, "--host", "127.0.0.1", "--no-nanny",
                  "--no-dashboard", "--nthreads", "2")  # fmt: skip
-    with pytest.raises(UserError, match="workers of 2 threads"):
-        for _ in range(5):
-            try:
-                workers(1, outside.address).__enter__()
-            except UserError as error:
-                if "no workers" not in str(error):
-                    raise
+    assert "workers of 2 threads" in _refused(outside)
+
+
+def test_workers_of_other_code_are_refused(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside.start()
+
+    def by_process() -> CodeVersion:
+        return CodeVersion(version="0.0.1", digest=str(os.getpid()))
+
+    monkeypatch.setattr("ewaldflow.lib.artefacts.code_version.code_version", by_process)
+    assert "other code of ewaldflow 0.0.1 on 1 of 1 workers" in _refused(outside)
+
+
+def _refused(outside: Outside) -> str:
+    """Why, once its worker is there."""
+    for _ in range(5):
+        with pytest.raises(UserError) as error:
+            workers(1, outside.address).__enter__()
+        if "no workers" not in one_line(error):
+            break
+    return str(error.value)
