@@ -5,19 +5,20 @@ PY := $(VENV)/bin/python
 MADE := $(VENV)/.made
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help run test lint test-long bench
+.PHONY: help run test lint docs test-long bench
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run        a whole session on a simulated microscope: acquisition, cells, a report"
-	@echo "make test       lint, types, import rule and tests"
+	@echo "make test       lint, types, import rule, documentation and tests"
+	@echo "make docs       the documentation as a site, in site/"
 	@echo "make test-long  the statistics that take minutes, and the benchmarks"
 	@echo "make bench      the benchmarks alone (our figures against their bars and peers)"
 
 run: $(MADE)
 	$(VENV)/bin/ewaldflow demo
 
-test: lint
+test: lint docs
 	$(PY) -m pytest -m "not long" -n 2 --dist loadfile
 
 lint: $(MADE)
@@ -25,6 +26,10 @@ lint: $(MADE)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# a warning is an error; nothing is fetched
+docs: $(MADE)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 test-long: $(MADE)
 	$(PY) -m pytest -m long
