@@ -11,12 +11,16 @@ import typer
 
 from . import options
 from .output import console
+from .overfocus import ScanShape, ScanStep
 from .reduce import STORE, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..lib.instrument import SeriesOverrides
     from ..lib.reduction.align import Alignment
     from ..lib.series.rotation_series import RotationSeries
 
@@ -34,6 +38,8 @@ class Format(StrEnum):
     CRYSALIS = "crysalis"
     XDS = "xds"
     DIALS = "dials"
+    SERIES = "series"
+    SCAN = "scan"
 
 
 class Align(StrEnum):
@@ -55,9 +61,15 @@ _NEXT = {
 
 @options.states_series
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of frames, or a stack.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder to write.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Folder of frames, or a stack; a scan for `--to scan`."),
+    ],
     to: Annotated[Format, typer.Option("--to", help="What to write for.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT]", help="New folder to write; none for `series` and `scan`."),
+    ] = None,
     instrument: options.Instrument = None,
     calibration: options.Calibrations = None,
     align: Annotated[
@@ -68,11 +80,13 @@ def convert(
             "it is hidden, or by what is seen.",
         ),
     ] = None,
+    scan_shape: ScanShape = None,
+    scan_step: ScanStep = None,
     store: Store = STORE,
     *,
     overrides: options.Overrides,
 ) -> int:
-    """Write a series for another program.
+    """Write a series for another program, or keep a series or a 4D-STEM scan in the store.
 
     `xds`, `dials`, `smv`, `cbf`, `tiff` and `mrc`: frames go to `OUT/data` with an `XDS.INP` beside
     them, SMV and CBF also with a `dials_import.sh`. `nxmx`: an HDF5 file that `dials.import`
@@ -83,15 +97,23 @@ def convert(
     With `--align`, `OUT/beam_centres.csv` says where the beam is on every frame. PETS2 takes such
     a list; for all others, which take one centre, frames are shifted by whole pixels.
 
+    `series` and `scan` are what the other commands make of frames first: zarr, digested, for good.
+
     **Examples**
 
     - `ewaldflow convert stack.mrc for_xds --to xds --instrument my_microscope.yaml`
     - `ewaldflow convert crystal_1 for_dials --to dials --calibration rings/gold`
     - `ewaldflow convert crystal_1 for_pets --to pets --align auto`
+    - `ewaldflow convert gold.mib --to scan --scan-shape 256 256`
     """
+    if to in (Format.SERIES, Format.SCAN):
+        return _keep(source, out, to, store, instrument, calibration or (), overrides,
+                     scan_shape, scan_step)  # fmt: skip
     from ..lib.errors import UserError
     from ..lib.formats import load_instrument, read_series, write_series
 
+    if out is None:
+        raise UserError("OUT", "nothing", "a new folder to write", "name one")
     if out.exists() and (not out.is_dir() or os.listdir(out)):
         raise UserError(out, "something there already", "a new folder", "give another OUT")
     known = load_instrument(instrument) if instrument else None
@@ -120,6 +142,44 @@ def convert(
     print(f"{len(series)} frames in {report.files[0].parent}")
     if to in _NEXT:
         print(f"next: cd {out} && {_NEXT[to]}")
+    return 0
+
+
+def _keep(
+    source: Path,
+    out: Path | None,
+    to: Format,
+    store: Path,
+    instrument: str | None,
+    calibrations: Sequence[str],
+    overrides: SeriesOverrides,
+    scan_shape: tuple[int, int] | None,
+    scan_step: float | None,
+) -> int:
+    """Keep frames as an artefact, and print its reference and where it lies."""
+    from ..lib.artefacts import ArtefactStore
+    from ..lib.errors import UserError
+    from ..tasks.convert import convert_series, series_names
+    from ..tasks.scan import scan_artefact
+
+    if out is not None:
+        raise UserError("OUT", f"'{out}'", "nothing: it goes to --store", "leave it out")
+    file = Path(str(source).partition("::")[0])
+    name = series_names([file])[0].removesuffix(".zarr").removesuffix(".zspy")
+    if to is Format.SCAN:
+        stated = options.scan_stated(
+            scan_shape, scan_step, overrides.camera_length_mm or overrides.distance_mm,
+            overrides.pixel_size_mm, overrides.voltage_kV, overrides.saturation, overrides.gain,
+        )  # fmt: skip
+        with console(stderr=True).status("reading the scan"):
+            ref = scan_artefact(name, str(source), store, stated)
+    else:
+        with console(stderr=True).status("reading frames"):
+            ref = convert_series(name, source, store, instrument, overrides, None, calibrations)
+    kept = ArtefactStore(store)
+    for note in kept.get(ref).manifest.notes:
+        print(f"note: {note}")
+    print(f"{ref} in {kept.folder(ref)}")
     return 0
 
 
