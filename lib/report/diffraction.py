@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..crystal.cell import reciprocal_basis
 from ..geometry import rotated
 from ..reduction.result import FrameTable, Lattice, Reflections, StrongSpots
+from ..reduction.survey import frame_blocks
 from ..series import RotationSeries
 from .summary import usable
 
@@ -98,7 +99,7 @@ def rocking_curves(
     half_box_px: int = 3,
     reach: float = 4.0,
 ) -> RockingCurves | None:
-    """Read reflections off the frames again, one frame at a time.
+    """Read reflections off the frames again, a chunk of frames at a time.
 
     None if no reflection is spread over at least three frames.
 
@@ -124,11 +125,14 @@ def rocking_curves(
         return None
     counts = np.full(x.shape, np.nan)
     step = np.arange(-half_box_px, half_box_px + 1)
-    for k in np.flatnonzero(wanted.any(1)):
-        electrons = (np.asarray(series.frames[k], float) - series.pedestal) / gain
-        j = np.flatnonzero(wanted[k])
-        boxes = electrons[row[j, None, None] + step[:, None], column[j, None, None] + step]
-        counts[k, j] = (boxes - r.background[j, None, None]).sum((1, 2))
+    for start, block in frame_blocks(series):
+        for k in start + np.flatnonzero(wanted[start : start + len(block)].any(1)):
+            j = np.flatnonzero(wanted[k])
+            boxes = block[k - start][
+                row[j, None, None] + step[:, None], column[j, None, None] + step
+            ]
+            electrons = (boxes.astype(float) - series.pedestal) / gain
+            counts[k, j] = (electrons - r.background[j, None, None]).sum((1, 2))
     return RockingCurves(chosen, x, counts, turn)
 
 
