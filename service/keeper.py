@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from ..lib.errors import UserError
 from . import programs
 from .processes import Program
 from .revival import Revival
@@ -29,10 +30,19 @@ _log = logging.getLogger("ewaldflow.keeper")
 
 
 def main(file: Path) -> None:
-    """Keep the service running until told to end, by SIGTERM or SIGINT."""
+    """Keep the service running until told to end, by SIGTERM or SIGINT.
+
+    Raises
+    ------
+    UserError : another keeper is at it.
+    """
     logging.basicConfig(format="%(asctime)s %(message)s")
     _log.setLevel(logging.INFO)
     settings = load_settings(file)
+    if not programs.keeper(settings, file).claim():
+        raise UserError(
+            settings.home, "a service that runs", "one keeper", "end it with `ewaldflow stop`"
+        )
     os.environ.update(programs.variables(settings))  # Prefect reads them when it is imported
     ending = False
 
@@ -109,4 +119,7 @@ def _keep(program: Program) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    except UserError as error:
+        sys.exit(str(error))

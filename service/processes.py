@@ -6,8 +6,8 @@ import fcntl
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -55,10 +55,23 @@ class Program:
 
     def start(self) -> psutil.Process:
         """Start it, unless it runs; two who do so at once start one."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        with self._file.with_suffix(".lock").open("w") as lock, self.log.open("ab") as log:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._locked(), self.log.open("ab") as log:
             return self.process() or self._started(log)
+
+    def claim(self) -> bool:
+        """Be the program, however this process was started; False if another one is."""
+        with self._locked():
+            running = self.process()
+            if running is None:
+                self._note(psutil.Process())
+            return running is None or running.pid == os.getpid()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.home.mkdir(parents=True, exist_ok=True)
+        with self._file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _started(self, log: BinaryIO) -> psutil.Process:
         child = subprocess.Popen(
@@ -71,10 +84,13 @@ class Program:
             start_new_session=True,  # Ctrl-C and the end of a terminal are not for it
         )
         started = psutil.Process(child.pid)
-        draft = self._file.with_suffix(".tmp")
-        draft.write_text(json.dumps([child.pid, started.create_time()]), encoding="utf-8")
-        draft.replace(self._file)
+        self._note(started)
         return started
+
+    def _note(self, process: psutil.Process) -> None:
+        draft = self._file.with_suffix(".tmp")
+        draft.write_text(json.dumps([process.pid, process.create_time()]), encoding="utf-8")
+        draft.replace(self._file)
 
     def stop(self, patience_s: float = 20.0) -> bool:
         """End it and what it started; False if it did not run."""

@@ -202,7 +202,7 @@ def test_a_second_session_waits_for_the_microscope(
     )
     for run in (second, third):
         said = until(lambda run=run: log_of(laboratory, run, "waits"), 300, "word of who waits")
-        assert said == f"waits for the microscope {NAME}, which first has"
+        assert said == f"waits for the microscope {NAME}, which acquire first has"
         state = laboratory.run(run)["state"]
         assert (state["type"], state["name"], state["message"]) == ("RUNNING", "Waiting", said)
     print(said)

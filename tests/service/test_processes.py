@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -68,6 +69,29 @@ def test_two_who_start_at_once_start_one(home: Path) -> None:
         thread.join()
     assert len(pids) == 5
     assert len(set(pids)) == 1
+
+
+CLAIMS = """
+import sys, time
+from pathlib import Path
+from ewaldflow.service.processes import Program
+if Program("sleeper", (), Path(sys.argv[1]), {}).claim():
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_only_one_of_several_is_the_program_however_they_were_started(home: Path) -> None:
+    command = [sys.executable, "-c", CLAIMS, str(home)]
+    three = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    wait_for(lambda: sum(one.poll() is None for one in three) == 1)
+    (alive,) = (one for one in three if one.poll() is None)
+    assert alive.stdout is not None
+    assert alive.stdout.readline() == "mine\n"
+    found = made(home, SLEEPS)
+    assert found.start().pid == alive.pid  # seen by who would start it
+    assert found.stop()
+    assert not psutil.pid_exists(alive.pid)
 
 
 def test_a_killed_one_is_not_taken_for_alive_and_starts_again(home: Path) -> None:
