@@ -123,7 +123,7 @@ def next_steps(
             "eucentric height, and turn more slowly or look more often."
         )
     if counts["left"]:
-        yield f"{counts['left']} suitable particles are left: the same session can go on."
+        yield f"Suitable particles left: {counts['left']}. The same session can go on with them."
     yield from next_of_series(list(outcomes.values()), phases)
 
 
@@ -169,8 +169,10 @@ def _ranges(done: Acquisition, tracks: Sequence[Track]) -> Safe:
         drawn
         + html.figure(
             tilt_tracks(tracks),
-            "angle of the goniometer over time, a line for each series",
-            "Tilt tracks. A straight line is an even rotation; a gap is time spent on tracking.",
+            "angle of the goniometer over time, and its distance from a straight line, a line for "
+            "each series",
+            "Tilt tracks: above, the angle in the middle of each frame; below, what is left of it "
+            "beside a straight line, which is how unevenly the stage turned.",
         )
     )
 

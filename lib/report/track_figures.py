@@ -20,15 +20,21 @@ _NAMED = 24  # more than these are told apart by nobody
 
 
 def tilt_tracks(tracks: Sequence[Track]) -> Figure:
-    """The goniometer's angle over the time of each series."""
-    drawing = Figure(figsize=(10, 4.2), layout="constrained")
-    axes = drawing.subplots()
+    """The goniometer's angle over the time of each series, and what a straight line leaves."""
+    drawing = Figure(figsize=(10, 6.4), layout="constrained")
+    whole, rest = drawing.subplots(2, 1, sharex=True)
     for k, one in enumerate(tracks):
         order = np.argsort(one.time_s, kind="stable")
-        axes.plot(one.time_s[order], one.alpha_deg[order], lw=1.1, **_style(k), label=one.name)
-    axes.set(xlabel="time since the first frame began / s", ylabel="alpha / °")
-    _names(axes, len(tracks))
-    tidy(axes)
+        time, alpha = one.time_s[order], one.alpha_deg[order]
+        whole.plot(time, alpha, lw=1.1, **_style(k), label=one.name)
+        if len(time) > 2:
+            line = np.polynomial.Polynomial.fit(time, alpha, 1)
+            rest.plot(time, alpha - line(time), lw=0.9, **_style(k))
+    whole.set_ylabel("alpha / °")
+    rest.set(xlabel="time since the first frame began / s", ylabel="beside a straight line / °")
+    _names(whole, len(tracks))
+    for axes in (whole, rest):
+        tidy(axes)
     return drawing
 
 

@@ -60,15 +60,20 @@ def read_track(path: Path, name: str) -> Track:
     ------
     UserError : it cannot be read, a line is not JSON, or lacks what its event needs.
     """
-    times, alphas, moved, seen = [], [], [], []
-    exposed_s: list[float] = []
+    times: dict[int, float] = {}
+    alphas: dict[int, float] = {}
+    moved, seen = [], []
+    begins: list[float] = []
     try:
         for line in read_record(path):
             what = line.get("decision")
             if line.get("event") == "exposure" and line.get("role") == "diffraction":
-                times.append(float(line["t_s"]))
-                exposed_s.append(float(line["exposure_s"]))
-                alphas.append((float(line["alpha_start_deg"]) + float(line["alpha_end_deg"])) / 2)
+                number = int(line["number"])
+                times[number] = float(line["t_s"])
+                begins.append(times[number] - float(line["exposure_s"]))
+                alphas[number] = (float(line["alpha_start_deg"]) + float(line["alpha_end_deg"])) / 2
+            elif line.get("event") == "angles":  # by the read-outs of the whole rotation
+                alphas |= {int(n): (float(a) + float(b)) / 2 for n, a, b in line["frames"]}
             elif what == "beam moved":
                 moved.append((float(line["alpha_deg"]), *map(float, line["to_um"])))
             elif what == "sighting":
@@ -78,13 +83,13 @@ def read_track(path: Path, name: str) -> Track:
     except (KeyError, TypeError, ValueError) as error:
         found = f"{type(error).__name__} {error}"
         raise UserError(path, found, "what the recorder writes", "mend the line") from None
-    begin = min((t - e for t, e in zip(times, exposed_s, strict=True)), default=0.0)
+    begin = min(begins, default=0.0)
     followed = np.asarray(moved, float).reshape(-1, 3)
     looked = np.asarray([one[:2] for one in seen], float).reshape(-1, 2)
     return Track(
         name=name,
-        time_s=np.asarray(times, float) - begin,
-        alpha_deg=np.asarray(alphas, float),
+        time_s=np.array(list(times.values()), float) - begin,
+        alpha_deg=np.array([alphas[number] for number in times], float),
         moved_alpha_deg=followed[:, 0],
         moved_um=followed[:, 1:],
         seen_alpha_deg=looked[:, 0],
