@@ -15,7 +15,7 @@ from .source import FrameHeader, Pixels, Reader, stated
 from .units import reciprocal_A
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
-_VELOX = "Data/Image"
+VELOX = "Data/Image"
 _SQUARE = 1e-3
 
 
@@ -76,8 +76,8 @@ def _images(file: Any) -> tuple[Any, bool]:
     """The one dataset of images, and whether Velox wrote it."""
     import h5py
 
-    if _VELOX in file:
-        found = [group["Data"] for group in file[_VELOX].values() if "Data" in group]
+    if VELOX in file:
+        found = [group["Data"] for group in file[VELOX].values() if "Data" in group]
     else:
         found = []
 
@@ -89,7 +89,7 @@ def _images(file: Any) -> tuple[Any, bool]:
     if len(found) != 1:
         names = ", ".join(one.parent.name for one in found[:3])
         raise ValueError(f"{len(found)} data sets of images {names}, expected one")
-    return found[0], _VELOX in file
+    return found[0], VELOX in file
 
 
 def _velox(path: Path, group: Any, notes: list[str]) -> tuple[SeriesMetadata, str]:

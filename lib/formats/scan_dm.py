@@ -24,6 +24,8 @@ def read_dm(path: Path, inside: str | None) -> RawScan:
         raise UserError(path, "nothing", "a 4D-STEM scan", "give another file")
     best = max(found, key=lambda one: one["data"].ndim)
     data, axes = best["data"], best["axes"]
+    if any(str(axis.get("units")) == "eV" for axis in axes):
+        raise UserError(path, "spectra", "diffraction patterns", "give a 4D-STEM scan")
     if data.ndim >= 3 and sum(bool(axis.get("navigate")) for axis in axes) != data.ndim - 2:
         names = ", ".join(f"{axis.get('name')} {axis['size']}" for axis in axes)
         raise UserError(path, f"axes {names}", "images at scan points", "give a 4D-STEM scan")

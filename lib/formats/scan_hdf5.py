@@ -11,7 +11,7 @@ import h5py
 import hdf5plugin  # noqa: F401  (the compressions of Dectris' files)
 import numpy as np
 
-from . import nexus
+from . import emd, nexus
 from .scan_arrays import choose
 from .scan_frames import frames_of
 from .scan_source import RawScan
@@ -21,12 +21,14 @@ PER_NM = {"pm": 1e-3, "a": 0.1, "å": 0.1, "angstrom": 0.1, "nm": 1.0, "n_m": 1.
 
 
 def read_hdf5(path: Path, inside: str | None) -> RawScan:
-    """A scan in an HDF5 file; a Dectris master is known by its links to the data files."""
+    """A scan in an HDF5 file; a Dectris master is known by its links, Velox by its groups."""
     file = h5py.File(path, "r")
     entry = file.get("entry/data")
     links = isinstance(entry, h5py.Group) and any(re.fullmatch(r"data_\d+", one) for one in entry)
     if inside is None and links:
         return _dectris(path)
+    if inside is None and emd.VELOX in file:  # its frames lie along the last axis
+        return frames_of(path, emd.READER)
     sets: dict[str, h5py.Dataset] = {}
 
     def look(name: str, one: Any) -> None:

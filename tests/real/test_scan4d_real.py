@@ -71,6 +71,51 @@ def test_frames_of_a_merlin_quad(images, tmp_path):
     assert (read, refused) == (10, 10)
 
 
+# file, frames, (rows, columns), dtype, kV, camera length mm, pixel mm, saturation
+STACKS = [
+    ("ncem_temp.mrc", 3, (128, 128), "f4", None, None, None, None),
+    ("rsciio_DE_movie.mrc", 32, (4, 8), "u2", None, None, None, None),
+    ("rsciio_arina_test_00_data_000001.h5", 16, (192, 192), "u4", None, None, None, None),
+    ("rsciio_tvips_2345_000.tvips", 6, (4, 5), "u2", 200, 80.0, None, None),
+    ("rsciio_velox_tem_stack.emd", 2, (3, 3), "i2", 300, None, None, None),
+    ("skued_test_multi.mib", 9, (256, 256), "u1", None, None, 0.055, 63),
+]
+
+
+@pytest.mark.parametrize("row", STACKS, ids=[row[0] for row in STACKS])
+def test_stacks_of_frames_need_the_shape_of_their_scan(images, row):
+    name, n, shape, kind, voltage, length, pixel, saturation = row
+    with pytest.raises(UserError, match=f"{n} frames in a row"):
+        read_scan(images / name)
+    scan = read_scan(images / name, stated=ScanMetadata(scan_shape=(1, n)))
+    assert scan.frames.shape == (1, n, *shape)
+    assert scan.frames.dtype == np.dtype(kind)
+    assert scan.wavelength_A == (None if voltage is None else electron_wavelength_A(voltage))
+    assert scan.camera_length_mm == length
+    assert scan.pixel_size_mm == pixel
+    assert scan.saturation == saturation
+    assert np.asarray(scan.frames[0]).shape == (n, *shape)
+
+
+REFUSED = {
+    "ncem_au_145mm_master.h5": r"a link to au_145mm_68kx_microprobe_01_data_000001\.h5",
+    "dials_eiger_master.h5": r"a link to dectris_eiger_data_000001\.h5",
+    "ncem_16_STO.ser": "one image of 1024 x 1024",
+    "rsciio_EELS_SI.dm4": "found spectra",
+    "rsciio_zipstore.zspy": r"of shape \(10, 10\)",
+    "pyxem_Amorphous.hspy": r"of shape \(512, 512\)",
+    "skued_test.mib": "one image of 256 x 256",
+    "serialed_Ref12_reference.tif": "one image of 516 x 1556",
+    "dials_Gatan_zero.dm4.gz": "suffix '.gz'",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_why_others_are_refused(images, name):
+    with pytest.raises(UserError, match=REFUSED[name]):
+        read_scan(images / name)
+
+
 def test_everything_else_is_refused_in_one_line(images):
     paths = [p for p in sorted((images).iterdir()) if p.name not in SCANS]
     assert len(paths) > 40
