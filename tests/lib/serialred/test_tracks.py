@@ -43,7 +43,7 @@ def test_angles_movements_and_sightings_by_hand(tmp_path: Path) -> None:
 def test_angles_by_the_whole_rotation_are_the_better_ones(tmp_path: Path) -> None:
     later = {"event": "angles", "frames": [[1, 10.2, 9.8], [2, 9.6, 9.2], [3, 9.0, 8.8]]}
     track = read_track(written(tmp_path, [*LINES, later]), "c")
-    assert track.alpha_deg.tolist() == [10.0, 9.4]
+    assert track.alpha_deg.tolist() == pytest.approx([10.0, 9.4])
 
 
 def test_a_record_without_frames_is_empty(tmp_path: Path) -> None:
