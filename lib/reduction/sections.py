@@ -215,7 +215,7 @@ def _angles_deg(middle: float, width: float, reach_px: float) -> Floats:
 def _optics(geometry: Geometry) -> tuple[Floats, float, float, float, float]:
     """What takes pixels to scattering vectors, as numbers."""
     return (
-        np.linalg.inv(geometry.distortion.matrix), geometry.radial_per_mm2,
+        np.asarray(np.linalg.inv(geometry.distortion.matrix), np.float64), geometry.radial_per_mm2,
         geometry.pixel_size_mm, geometry.distance_mm, geometry.wavelength_A,
     )  # fmt: skip
 

@@ -176,7 +176,7 @@ def along_the_series(frames: FrameTable, rms_px: Sequence[tuple[str, Floats]] = 
     ):
         spots.fill_between(at, np.repeat(values, 2), color=colour, lw=0, label=name)
     spots.set_ylabel("strong spots")
-    spots.set_ylim(top=1.3 * max(int(frames.n_spots.max()), 1))
+    spots.set_ylim(0, 1.3 * max(int(frames.n_spots.max()), 1))
     background.plot(number[lit], frames.background[lit], "-", color=PURPLE, lw=1.2)
     background.set_ylabel("background\n/ counts per px")
     background.set_ylim(bottom=0)

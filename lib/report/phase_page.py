@@ -8,7 +8,7 @@ from ..artefacts.manifest import Manifest
 from ..merging.merge_phase import MergedPhase
 from ..merging.part import Branch
 from ..merging.shell_statistics import MergingShell
-from ..space_group.absences import AbsenceEvidence
+from ..space_group.verdict import Absences
 from ..structure.solution import ChargeFlipping
 from . import html
 from .cluster_figures import correlation_matrix, delta_cc_half, dendrogram
@@ -174,7 +174,7 @@ def _symmetry(merged: MergedPhase) -> Safe:
     return Safe(html.paragraph(v.reason) + ranked + why + rotations + absences)
 
 
-def _says(absence: AbsenceEvidence) -> str:
+def _says(absence: Absences) -> str:
     if not absence.n:
         return "not measured"
     if absence.probability > _SURE:

@@ -16,6 +16,7 @@ from .html import BLUE, GREEN, LATTICE_COLOURS, PURPLE, VERMILION, Safe
 from .summary import strongest_first
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Still
     from plotly.graph_objects import Figure
 
 Floats = NDArray[np.float64]
@@ -36,7 +37,7 @@ for (const button of document.querySelectorAll("button[data-camera]"))
 """
 
 
-def viewer(reduction: Reduction, seed: int = 0) -> Safe:
+def viewer(reduction: Reduction, seed: int = 0, still: Still | None = None) -> Safe:
     """The strong spots in reciprocal space, with buttons that look along a*, b* and c*.
 
     They lie in the Cartesian frame of the first lattice (a along x, b in the xy plane).
@@ -45,6 +46,7 @@ def viewer(reduction: Reduction, seed: int = 0) -> Safe:
     ----------
     reduction : with a lattice at least.
     seed : of the choice of points, where there are more than `MOST_POINTS`.
+    still : what is printed in its place.
     """
     first = reduction.lattices[0]
     n = sum(len(points) for _, points in _points(reduction))
@@ -61,6 +63,7 @@ def viewer(reduction: Reduction, seed: int = 0) -> Safe:
         f"Strong {words} turned back into the crystal{some}. Lines: a*, b*, c* and the edges of "
         "the reciprocal cell. Spots of a good lattice stand in rows from every side; spots of no "
         "lattice that stand in rows of their own are another crystal.",
+        still=still,
     )
     return Safe(f'<p class="views">View: {buttons}</p>{shown}{html.script(_TURN)}')
 

@@ -23,6 +23,10 @@ _NOT_RECORDED = "#e3eaf0"
 _LEAST_APART = 0.17
 
 
+# Width of a panel, about.
+_PANEL_POINTS = 72 * 4.4
+
+
 def section_figure(sections: Sequence[Section]) -> Figure:
     """The sections, two in a row, without their radial background; dark is strong.
 
@@ -73,7 +77,7 @@ def _draw(panel: Axes, section: Section) -> None:
     right, up = (at[there, 1] - middle, middle - at[there, 0])
     panel.plot(
         right * section.step_per_A, up * section.step_per_A, "o", mfc="none", mec=VERMILION,
-        ms=_mark_points(panel, at[there]), mew=0.5,
+        ms=_mark_points(at[there], section.image.shape[0]), mew=0.5,
     )  # fmt: skip
     _axes(panel, section)
     panel.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
@@ -83,28 +87,26 @@ def _draw(panel: Axes, section: Section) -> None:
     panel.tick_params(labelsize=7.5)
 
 
-def _mark_points(panel: Axes, at: Floats) -> float:
-    """Diameter of a mark, in points: most of the way to the next, but not too large."""
+def _mark_points(at: Floats, n: int) -> float:
+    """Diameter of a mark, in points: most of the way to the next of `n` px, but not too large."""
     if len(at) < 2:
         return 6.0
     nearest = float(np.median(KDTree(at).query(at, k=2)[0][:, 1]))
-    n = panel.get_images()[0].get_array().shape[0]
-    width = 72 * 0.88 * panel.figure.get_figwidth() / 2  # of a panel, about
-    return float(np.clip(0.6 * nearest / n * width, 1.5, 9.0))
+    return float(np.clip(0.6 * nearest / n * _PANEL_POINTS, 1.5, 9.0))
 
 
 def _axes(panel: Axes, section: Section) -> None:
     """The two reciprocal axes, from the origin outwards."""
     fixed, _ = plane_of(section.name)
     for index in (i for i in range(3) if i != fixed):
-        x, y = section.star[:2, index] * 0.9 * section.reach_per_A / np.hypot(
+        x, y = section.star[:2, index] * 0.84 * section.reach_per_A / np.hypot(
             *section.star[:2, index]
         )  # fmt: skip
         panel.annotate(
             "", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": "#222222", "lw": 0.8}
         )
         panel.text(
-            1.05 * x, 1.05 * y, f"{'abc'[index]}*", ha="center", va="center", weight="bold",
+            1.06 * x, 1.06 * y, f"{'abc'[index]}*", ha="center", va="center", weight="bold",
             fontsize=9,
         )  # fmt: skip
 
