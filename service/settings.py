@@ -64,7 +64,7 @@ class ServiceSettings(_Strict):
     gateway_port: Port = 4280
     instruments: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"),)
     largest_message_bytes: PositiveInt = 4 * 2**20
-    database: str | None = None
+    database: Annotated[str, Field(pattern=r"^postgresql\+asyncpg://")] | None = None
     compute_slots: PositiveInt = 2
     workers_per_flow: PositiveInt = 1
     scheduler: str = "local"

@@ -52,6 +52,7 @@ def test_two_first_settings_have_different_passwords(tmp_path: Path) -> None:
         ("attempts: 0", "attempts"),
         ("heartbeat_s: 29", "heartbeat_s"),
         ("gatway_port: 4280", "gatway_port"),
+        ("database: postgresql://a:b@c/d", "database"),  # the driver is missing
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, change: str, field: str) -> None:
