@@ -29,7 +29,7 @@ lint: $(MADE)
 
 # a warning is an error; nothing is fetched
 docs: $(MADE)
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 test-long: $(MADE)
 	$(PY) -m pytest -m long
