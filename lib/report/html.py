@@ -64,7 +64,7 @@ h2 { font-size: 20px; margin: 38px 0 8px; padding-bottom: 5px;
 h3 { font-size: 16px; margin: 22px 0 6px; }
 table { border-collapse: collapse; margin: 10px 0 16px; font-variant-numeric: tabular-nums; }
 button.csv.over { margin: 10px 0 -33px auto; position: relative; }
-caption { text-align: left; color: var(--soft); padding: 0 70px 5px 0; }
+caption { text-align: left; color: var(--soft); padding-bottom: 5px; }
 th, td { padding: 5px 14px 5px 0; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { font-weight: 600; font-size: 13.5px; color: var(--soft); }
@@ -92,7 +92,7 @@ svg.lineage .arrows path { fill: none; stroke: #5a6673; stroke-width: 1.3;
 .live { width: 100%; }
 .interactive .still { display: none; }
 .interactive.failed .still { display: block; }
-.interactive.failed .live { display: none; }
+.interactive.failed .live, .interactive.failed .keys { display: none; }
 figure { margin: 14px 0 22px; }
 figure img { max-width: 100%; height: auto; display: block; }
 figcaption { color: var(--soft); font-size: 14px; margin-top: 6px; max-width: 92ch; }

@@ -26,7 +26,7 @@ TABLES = r"""
     const name = nameOf(table);
     const button = document.createElement("button");
     button.type = "button";
-    button.className = table.caption ? "csv over" : "csv";
+    button.className = "csv";
     button.textContent = "CSV";
     button.title = button.ariaLabel = "Save this table as CSV: " + name;
     button.addEventListener("click", () => {
@@ -39,6 +39,7 @@ TABLES = r"""
     const box = table.closest(".scroll");
     (box || table).before(button);
     if (box) new ResizeObserver(() => {
+      button.classList.toggle("over", box.clientWidth - table.offsetWidth > 70);
       if (box.scrollWidth > box.clientWidth) {
         box.tabIndex = 0;
         box.setAttribute("role", "region");
@@ -90,7 +91,7 @@ for (const box of document.querySelectorAll(".interactive")) {
       }
       Plotly.relayout(plot, to);
     });
-    box.classList.add("drawn");
+    box.classList.add(plot.querySelector(".no-webgl") ? "failed" : "drawn");
   }).catch(error => { box.classList.add("failed"); console.error(error); });
 }
 """

@@ -122,7 +122,15 @@ def test_policy_holds_tables_get_buttons_and_figures_are_drawn(tmp_path: Path) -
             said.className = "csv-text"; said.textContent = JSON.stringify(text);
             document.body.append(said); }); return "#"; };
           for (const one of document.querySelectorAll("button.csv")) one.click();
-        }, 500));""")
+          const plot = document.querySelector(".live");
+          const eye = () => plot._fullLayout.scene.camera.eye.x.toFixed(3);
+          const press = key => plot.dispatchEvent(
+            new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+          const first = eye();
+          press("ArrowRight");
+          setTimeout(() => { const turned = eye(); press("0"); setTimeout(() => {
+            document.body.dataset.eye = [first, turned, eye()].join(" "); }, 500); }, 500);
+        }, 3000));""")
     path.write_text(many_parts().replace("<footer>", f"{spy}<footer>").replace(
         "script-src ", f"script-src {_hash(spy)} "), encoding="utf-8")  # fmt: skip
     dom, said = opened(path)
@@ -134,6 +142,8 @@ def test_policy_holds_tables_get_buttons_and_figures_are_drawn(tmp_path: Path) -
     assert float(tables[1].split("\r\n")[1].split(",")[7]) == np.float32(7 / 49)  # unrounded
     assert dom.count('class="interactive drawn"') == 2
     assert dom.count('class="scroll" tabindex="0"') == 1  # only what scrolls
+    before, turned, back = re.findall('data-eye="([^"]*)"', dom)[0].split()
+    assert before == back != turned  # the keys turn it and put it back
 
 
 def _hash(script: str) -> str:
