@@ -170,11 +170,11 @@ def along_the_series(frames: FrameTable, rms_px: Sequence[tuple[str, Floats]] = 
     scale.set_ylim(bottom=0)
     # one outline for all: a bar for each of a thousand frames takes seconds
     at = np.repeat(number, 2) + np.tile([-0.5, 0.5], len(number))
-    for values, colour, name in (
+    for count, colour, name in (
         (frames.n_spots, "#c9d3dc", "not indexed"),
         (frames.n_indexed, VERMILION, "indexed"),
     ):
-        spots.fill_between(at, np.repeat(values, 2), color=colour, lw=0, label=name)
+        spots.fill_between(at, np.repeat(count, 2), color=colour, lw=0, label=name)
     spots.set_ylabel("strong spots")
     spots.set_ylim(0, 1.3 * max(int(frames.n_spots.max()), 1))
     background.plot(number[lit], frames.background[lit], "-", color=PURPLE, lw=1.2)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ewaldflow.lib.reduction.result import Flag, Reduction
+from ewaldflow.lib.reduction.sections import sections
 from ewaldflow.lib.report.html import Safe, escape, table
 from ewaldflow.lib.report.outcome import SeriesOutcome, headline_from
 from ewaldflow.lib.report.reduction_page import FLAG_WORDS, reduction_page
@@ -60,15 +61,18 @@ def _checked(page: str) -> _Checker:
 
 @pytest.fixture(scope="module")
 def page(simulated: tuple[RotationSeries, Truth], reduction: Reduction) -> str:
-    return reduction_page(reduction, simulated[0])
+    planes = [sections(simulated[0], one, reduction.frames) for one in reduction.lattices]
+    return reduction_page(reduction, simulated[0], planes=planes)
 
 
 def test_page_holds_itself_and_all_sections(page: str, reduction: Reduction) -> None:
     checker = _checked(page)
-    assert checker.images == 7
+    # what reciprocal space looks like in print stands there twice: for no script, too
+    assert checker.images == 10
     for words in (
         "Cell and lattice", "Frames", "Along the series", "How well it fits", "Intensities",
-        "Notes and choices", "Provenance", reduction.verdict, reduction.notes[0],
+        "Reciprocal space", "Sections", "hk0, h0l, 0kl", "Notes and choices", "Provenance",
+        reduction.verdict, reduction.notes[0],
     ):  # fmt: skip
         assert words in page
     anchors = set(re.findall(r'href="#(\w+)"', page)) - {"main"}
