@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.ndimage import median_filter
+from scipy.ndimage import gaussian_filter
 
 from ..series.rotation_series import RotationSeries
 from .beam_centre import BeamTrack
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 REACH_PX = 20  # from the nominal centre
 _BEAM_PX = 12  # half of the window that the beam itself fills
 _LOOKS, _MUCH = 9, 2.0  # frames looked at, and by how much they must be more symmetric elsewhere
-_BACKGROUND_PX, _NOISES = 11, 4.0
+_SPOT_PX, _BACKGROUND_PX, _NOISES = 1.0, 5.0, 4.0
 _MAD = 1.4826
 
 
@@ -67,11 +67,17 @@ def friedel_centres(series: RotationSeries) -> tuple[Floats, Floats]:
 
 
 def _spots_alone(frame: Floats) -> Floats:
-    """Spots of similar weight: a local background off, what is below the noise zero, its root."""
-    filled = np.where(np.isfinite(frame), frame, np.nanmedian(frame))
-    above = filled - median_filter(filled, size=_BACKGROUND_PX, mode="nearest")
+    """Spots of similar weight: a local background off, what is below the noise zero, its root.
+
+    NaN where a pixel is masked; the background there is that of the neighbours.
+    """
+    known = np.isfinite(frame)
+    weight = gaussian_filter(known.astype(float), _BACKGROUND_PX)
+    background = gaussian_filter(np.where(known, frame, 0.0), _BACKGROUND_PX)
+    background /= np.maximum(weight, 1e-6)
+    above = gaussian_filter(np.where(known, frame, background), _SPOT_PX) - background
     noise = _MAD * float(np.median(np.abs(above))) + 1e-9
-    above[(above < _NOISES * noise) | ~np.isfinite(frame)] = 0
+    above[(above < _NOISES * noise) | ~known] = 0
     return np.sqrt(above)
 
 
