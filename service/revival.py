@@ -54,8 +54,9 @@ def flow_among(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
 class Revival:
     """Starts flows that died anew; what they had finished is kept, so they go on.
 
-    Only flows that compute: whether an instrument may go on is for a person to say. Those that were
-    cancelled end also where the worker that should tell them died.
+    Only flows that compute: whether an instrument may go on is for a person to say, so those that
+    drove one are only told of as crashed. Those that were cancelled end also where the worker that
+    should tell them died.
 
     Attributes
     ----------
@@ -78,7 +79,7 @@ class Revival:
         )
         from prefect.client.schemas.objects import State, StateType
         from prefect.client.schemas.sorting import FlowRunSort
-        from prefect.states import Cancelled, Scheduled
+        from prefect.states import Cancelled, Crashed, Scheduled
 
         seen = processes_of_runs(self.settings.api_url)  # before the states are read
         missing_before, self.missing = self.missing, set()
@@ -114,7 +115,7 @@ class Revival:
                         _end(flow)
                     continue
                 if run.work_pool_name != programs.COMPUTE_POOL and (
-                    state.type != StateType.CANCELLING
+                    state.type in (StateType.CRASHED, StateType.PENDING)
                 ):
                     continue
                 self.missing.add(state.id)
@@ -126,6 +127,10 @@ class Revival:
                     _end(left)
                 if state.type == StateType.CANCELLING:
                     await client.set_flow_run_state(run.id, Cancelled(), force=True)
+                    continue
+                if run.work_pool_name != programs.COMPUTE_POOL:
+                    why = "it died; see whether the instrument is well before another begins"
+                    await client.set_flow_run_state(run.id, Crashed(message=why), force=True)
                     continue
                 if run.run_count >= self.settings.attempts:
                     continue

@@ -12,14 +12,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from laboratory import Laboratory, running, until
+from laboratory import FINAL, Laboratory, running, until
 
 from ewaldflow.hardware.simulated.calibrated import true_calibrations
 from ewaldflow.hardware.simulated.twin import TwinOptions, open_twin
@@ -30,7 +30,7 @@ from ewaldflow.tasks.acquire import keep_calibrations
 
 pytestmark = pytest.mark.long
 NAME = "twin-2"
-SPEED = 3.0
+SPEED = 2.0
 TWIN = {"seed": 1, "specimen": {"crystals_per_um2": 0.04}}
 LIMIT_S = float(os.environ.get("EWALDFLOW_CANCEL_S", "10"))  # more where others load the machine
 
@@ -111,6 +111,7 @@ def begin(laboratory: Laboratory, instrument: Instrument, name: str, crystals: i
     content = load_session("twin-demo").model_dump(mode="json")
     content |= {"name": name, "sample": None, "instrument": str(instrument.yaml), "options": {}}
     content["rotation"] |= {"range_deg": (-40.0, 40.0) if crystals > 1 else (-12.0, 12.0)}
+    content["area"] |= {"x_um": (-10.0, 10.0), "y_um": (-10.0, 10.0)}
     content["stop"] |= {"crystals": crystals}
     return laboratory.start("acquire/acquire", {"session": content}, name)
 
@@ -126,6 +127,18 @@ def log_of(laboratory: Laboratory, run: str, word: str) -> str:
     wanted = {"logs": {"flow_run_id": {"any_": [run]}}}
     lines = laboratory.ask("logs/filter", wanted)
     return next((one["message"] for one in lines if word in one["message"]), "")
+
+
+def while_it_runs(laboratory: Laboratory, run: str, found: Callable[[], Any], what: str) -> None:
+    """Wait until `found` is true; the run is not to end before."""
+
+    def either() -> str:
+        if found():
+            return what
+        state = str(laboratory.run(run)["state_type"])
+        return state if state in FINAL else ""
+
+    assert until(either, 900, what) == what, laboratory.run(run)["state"]
 
 
 def rotating(instrument: Instrument) -> bool:
@@ -170,13 +183,14 @@ def test_a_cancelled_acquisition_leaves_the_instrument_safe(
     name = f"cancelled-{moment}"
     run = begin(laboratory, instrument, name, crystals=40)
     series = laboratory.settings.store / "series"
-    until(
+    while_it_runs(
+        laboratory,
+        run,
         {
             "look": lambda: instrument.settings()["brightness"] != found["brightness"],
             "rotation": lambda: rotating(instrument),
             "reduction": lambda: rotating(instrument) and any(series.glob(f"{name}-*")),
         }[moment],
-        900,
         moment,
     )
     ended = cancelled(laboratory, instrument, run, found)
@@ -196,7 +210,7 @@ def test_a_second_session_waits_for_the_microscope(
     laboratory: Laboratory, instrument: Instrument
 ) -> None:
     first = begin(laboratory, instrument, "first", crystals=40)
-    until(lambda: rotating(instrument), 900, "rotation")
+    while_it_runs(laboratory, first, lambda: rotating(instrument), "rotation")
     second, third = (
         begin(laboratory, instrument, name, crystals=1) for name in ("second", "third")
     )

@@ -127,7 +127,8 @@ def run_in(state: StateType, pool: str = "compute", count: int = 1, age_s: float
         (run_in(StateType.PENDING), [StateType.SCHEDULED]),
         (run_in(StateType.CANCELLING), [StateType.CANCELLED]),
         (run_in(StateType.CRASHED, "instrument"), []),  # for a person to say
-        (run_in(StateType.RUNNING, "instrument"), []),
+        (run_in(StateType.RUNNING, "instrument"), [StateType.CRASHED]),
+        (run_in(StateType.PENDING, "instrument"), []),  # its worker begins it some time
         (run_in(StateType.CANCELLING, "instrument"), [StateType.CANCELLED]),
     ],
 )
