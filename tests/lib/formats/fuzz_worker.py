@@ -98,10 +98,11 @@ def attempt(open_it, path: Path) -> str:
         open_it(path)
     except UserError as error:
         line = str(error)
-        cause = error
-        while cause is not None:
+        cause, seen = error, set()
+        while cause is not None and id(cause) not in seen:
             if isinstance(cause, MemoryError):
                 return f"memory: {line}"
+            seen.add(id(cause))
             cause = cause.__cause__ or cause.__context__
         if "\n" in line or len(line) > LONGEST or path.stem not in line:
             return f"line: {line[:300]}"

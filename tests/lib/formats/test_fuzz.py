@@ -156,6 +156,7 @@ def fuzzed(files: list[Path], variants: int, folder: Path) -> tuple[Counter, lis
         if current is None:
             break
         faults.append(f"{why}: {current}")
+        print(faults[-1], flush=True)
         first = current["begin"]
     return counted, faults
 
@@ -187,6 +188,7 @@ def _watch(folder, job, counted, faults):
                             counted[f"{opener} {word}"] += 1
                             if word == "fault":
                                 faults.append(f"{opener} {ended}: {current}")
+                                print(faults[-1], flush=True)
                         counted["largest MB"] = max(counted["largest MB"], line["peak_MB"])
                         ended_with, current = current, None
                     elif "stop" in line:
@@ -237,6 +239,7 @@ def test_damaged_real_files(tmp_path):
             for one in packed.infolist():
                 if 0 < one.file_size <= LARGEST:
                     files.append(Path(packed.extract(one, tmp_path / "unpacked")))
+    files.sort(key=lambda path: path.stat().st_size)
     counted, faults = fuzzed(files, LONG, tmp_path / "cases")
     print(f"{len(files)} files, {LONG} variants each: {dict(counted)}")
     assert not faults, f"{len(faults)} faults\n" + "\n".join(faults)
