@@ -74,7 +74,7 @@ def described(binned: BinnedScan, fit: Fit, config: OverfocusConfig) -> ScanCali
         halves_snr=fit.start.halves_snr, disagreement=apart,
         saturated=binned.saturated, binning=b, descan_known=fit.descan is not None,
         sectors_apart=fit.sectors_apart * b / size,
-        unexplained=unexplained_of(state, fit.step).share,
+        unexplained=unexplained_of(state, fit.step).share, slow=fit.slow,
     )  # fmt: skip
     verdict, reasons = judge(quality, evidence, config)
     here = (np.array(fit.disc.centre) + state.corner) * b + binned.origin_px

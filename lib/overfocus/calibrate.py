@@ -21,7 +21,7 @@ Vectors = NDArray[np.float64]
 
 #: Binned pixels that the shadow moves over the scan for it to be told from the aperture; frames
 #: are binned less for it, up to so much memory.
-LEAST_TRAVEL_PX, MOST_BYTES = 6.0, 1.1e9
+LEAST_TRAVEL_PX, MOST_BYTES = 11.0, 1.1e9
 
 
 def calibrate(

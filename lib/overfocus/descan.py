@@ -95,6 +95,21 @@ def round_layer(image: Floats, disc: Disc, bad: NDArray[np.bool_]) -> Floats:
     return np.asarray(profile[place], np.float32)
 
 
+def even_layer(image: Floats, disc: Disc, bad: NDArray[np.bool_], inner: float) -> Floats:
+    """An image of the aperture as if nothing but a smooth fall from its centre were in it.
+
+    Within `inner` of the centre it is a + b r^2; beyond it falls as the image does in the mean.
+    """
+    distance = disc.distance(image.shape)
+    inside = (distance < inner) & ~bad
+    squares = np.column_stack([np.ones(inside.sum()), distance[inside] ** 2])
+    (level, fall), *_ = np.linalg.lstsq(squares, image[inside], rcond=None)
+    smooth = level + fall * np.minimum(distance, inner) ** 2
+    mean = round_layer(image, disc, bad)
+    rim = mean[np.abs(distance - inner) < 2].mean()
+    return np.asarray(np.where(distance < inner, smooth, smooth * mean / rim), np.float32)
+
+
 def filled(image: Floats, disc: Disc, bad: NDArray[np.bool_]) -> Floats:
     """An image of the aperture with bad pixels from the mean of others as far from its centre.
 
@@ -152,6 +167,43 @@ def edge_flux(
         )  # fmt: skip
     told = out.astype(float)
     return EdgeFlux(told[..., 0], told[..., 1], told[..., 2:4])
+
+
+def told_apart(
+    state: Frames, ring: NDArray[np.int32], aperture: Floats, step: Step, descan: Vectors
+) -> Floats:
+    """The aperture's mean image without what the specimen put into it.
+
+    Where the shadow moves by less than its features, a pixel is bright while the aperture is on
+    one side: the mean of the product is not that of the factors, but, s' the mean position
+    weighted by the shadow, ``a - grad a . D s'``.
+    """
+    y, x = np.nonzero(ring >= 0)
+    across = step.shifts.shape[1]
+    sums = np.zeros((len(y), 3))
+    _mean_position(
+        state.beam, np.ascontiguousarray(state.scan[:, :2]), step.shifts.plane,
+        (step.shifts.base @ (across, 1)).astype(np.uint64), (y * across + x).astype(np.uint64),
+        step.grid.shadow.reshape(len(step.grid.shadow), -1), sums,
+    )  # fmt: skip
+    place = sums[:, 1:] / np.maximum(sums[:, :1], 1e-9)
+    along_y, along_x = (one[y, x] for one in np.gradient(aperture))
+    moved = place @ descan.T
+    out = aperture.copy()
+    out[y, x] += (along_y * moved[:, 0] + along_x * moved[:, 1]).astype(np.float32)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _mean_position(beam, scan, plane, begin, place, shadow, sums):  # type: ignore[no-untyped-def]
+    """Sums over frames of the shadow in each pixel, and of it times the scan position."""
+    for i in range(len(plane)):
+        grid, first = shadow[plane[i]], begin[i]
+        for j in range(len(place)):
+            p = beam[i] * grid[first + place[j]]
+            sums[j, 0] += p
+            sums[j, 1] += p * scan[i, 0]
+            sums[j, 2] += p * scan[i, 1]
 
 
 def fit_descan(flux: EdgeFlux, scan: Vectors, beam: Floats) -> DescanFit | None:

@@ -14,11 +14,12 @@ from .config import OverfocusConfig
 from .descan import (
     DescanFit,
     edge_flux,
+    even_layer,
     filled,
     fit_descan,
     ring_of,
-    round_layer,
     sectors_apart,
+    told_apart,
 )
 from .disc import Disc, find_disc
 from .gauss_newton import (
@@ -52,6 +53,10 @@ FIRST_DAMPING = 0.6
 MOST_PX = 2.0
 #: Grid points per pixel, how large the grid may get, and how many frames must see a grid point.
 FINER, COARSER, MOST_GRID, LEAST_SEEN = 3, 2, 1200, 12
+#: Times that the aperture of a slow shadow is told from the specimen.
+TOLD_APART = 2
+#: Grid points along a radius that suffice.
+FINE_RADIUS_PX = 80.0
 #: Share of G that a fit may move it by before it is given up.
 RAN_AWAY = 0.4
 #: A second choice of movements is tried out if its z is so large against the first's.
@@ -60,8 +65,8 @@ RIVAL = 0.6
 LEFT = 0.1
 #: Frames that a fit needs.
 LEAST_FRAMES = 9
-#: A shadow that moves by less over the scan, in binned pixels, leaves its image in the mean frame.
-SLOW_PX = 8.0
+#: A shadow that moves by less over the scan, in disc radii, leaves its image in the mean frame.
+SLOW = 0.5
 MOST_TRIED = 3
 
 
@@ -86,6 +91,7 @@ class Fit:
     start : where the fit began.
     middle : (2,) mean scan position of the frames, from the middle of the scan.
     sectors_apart : difference of D from two halves of the aperture's edge.
+    slow : the shadow moves by less than the disc's radius over the scan.
     """
 
     state: Frames
@@ -97,6 +103,7 @@ class Fit:
     start: Start
     middle: Vectors
     sectors_apart: float
+    slow: bool = False
 
     @property
     def descan_matrix(self) -> Vectors:
@@ -148,8 +155,8 @@ def begun(
     summed = np.asarray(state.weight * state.beam.sum(), np.float32)
     if movement is not None:
         start = Start(np.asarray(movement, float)[None] / b, np.full(1, np.inf), np.inf)
-        if _travel(state, start.movements[0]) < SLOW_PX:
-            state.weight = round_layer(state.weight, disc, bad)
+        if _travel(state, start.movements[0]) < SLOW * disc.radius:
+            state.weight = even_layer(state.weight, disc, bad, _inner(state, disc, descan))
     else:
         try:
             start = _started(state, binned, disc, bad, descan, config)
@@ -182,12 +189,19 @@ def fit_binned(
         raise NotCalibratedError(_NOTHING_MOVES) from None
     reach = float(np.abs(state.scan[:, :2] @ begin.descan.T).max())
     ring = ring_of(disc, state.mask.shape, bad, max(2.5, reach + MARGIN_PX))
-    flux = edge_flux(state, ring, filled(state.weight, disc, bad), step)
+    aperture = filled(state.weight, disc, bad)
+    flux = edge_flux(state, ring, aperture, step)
     fitted = fit_descan(flux, state.scan[:, :2], state.beam)
+    slow = _travel(state, found[:, :2]) < disc.radius
+    for _ in range(TOLD_APART if slow else 0):
+        if fitted is not None:
+            bare = told_apart(state, ring, aperture, step, fitted.descan)
+            flux = edge_flux(state, ring, bare, step)
+            fitted = fit_descan(flux, state.scan[:, :2], state.beam)
     apart = sectors_apart(flux, state.scan[:, :2], state.beam)
     middle = (np.array(binned.scan_shape) - 1) / 2
     return Fit(
-        state, found, step, information, fitted, disc, start, _middle(binned) - middle, apart
+        state, found, step, information, fitted, disc, start, _middle(binned) - middle, apart, slow
     )
 
 
@@ -231,14 +245,20 @@ def prepared(binned: BinnedScan) -> tuple[Frames, Disc, NDArray[np.bool_], Vecto
     )
     descan = bare.descan if bare is not None else np.zeros((2, 2))
     reach = float(np.abs(scan @ descan.T).max())
-    inside = disc.distance(bad.shape) < disc.radius - MARGIN_PX - reach
-    state.mask = (inside & ~bad).astype(np.float32)
+    state.mask = ((disc.distance(bad.shape) < _inner(state, disc, descan)) & ~bad).astype(
+        np.float32
+    )
     state.lit = disc.distance(bad.shape) < disc.radius + max(2.5, reach + MARGIN_PX) + 1.5
     if state.mask.sum() < 50:
         raise NotCalibratedError(
             f"only {int(state.mask.sum())} binned pixels stay inside the disc over the scan"
         )
     return state, disc, bad, descan
+
+
+def _inner(state: Frames, disc: Disc, descan: Vectors) -> float:
+    """Radius within which the aperture's edge never comes."""
+    return disc.radius - MARGIN_PX - float(np.abs(state.scan[:, :2] @ descan.T).max())
 
 
 def _started(
@@ -253,11 +273,12 @@ def _started(
             " movement cannot be seen"
         )
     snr = float(start.snr[0]) if len(start.snr) else 0.0
-    if snr < config.min_lag_snr or _travel(state, start.movements[0]) < SLOW_PX:
-        even = replace(state, weight=round_layer(state.weight, disc, bad))
+    if snr < config.min_lag_snr or _travel(state, start.movements[0]) < SLOW * disc.radius:
+        inner = _inner(state, disc, descan)
+        even = replace(state, weight=even_layer(state.weight, disc, bad, inner))
         slow = slow_movement(even, binned.recorded, disc.radius, descan)
         clear = len(slow.snr) and slow.snr[0] >= config.min_lag_snr
-        if clear and _travel(state, slow.movements[0]) < SLOW_PX:
+        if clear and _travel(state, slow.movements[0]) < SLOW * disc.radius:
             state.weight = even.weight
             return slow
     if snr < config.min_lag_snr:
@@ -400,7 +421,9 @@ def _finer(state: Frames, movement: Vectors) -> int:
     extent = float(np.abs(movement[:, :2] * 2 * far).sum(1).max())
     step = max(abs(float(np.linalg.det(movement[:, :2]))), 1e-9)
     seen = min(float(state.mask.sum()) / step, len(state.use))
-    finer = FINER
+    # a disc of many pixels has features of many
+    radius = float(np.sqrt(state.mask.sum() / np.pi))
+    finer = min(FINER, max(1, round(FINE_RADIUS_PX / radius)))
     while finer > 1 and (finer * extent > MOST_GRID or seen < LEAST_SEEN * finer**2):
         finer -= 1
     return finer
@@ -438,7 +461,12 @@ def _with_drift(
     if not drift.is_drifting(change, errors):
         state.scan = bare
         return movement, step, information
-    found = _converged(state, np.hstack([movement, np.zeros_like(change)]), summed, wide=0)
+    weight, beam = state.weight.copy(), state.beam.copy()
+    try:
+        found = _converged(state, np.hstack([movement, np.zeros_like(change)]), summed, wide=0)
+    except NotCalibratedError:  # what seemed to be a drift is none
+        state.scan, state.weight, state.beam = bare, weight, beam
+        return movement, step, information
     curve = found[0][:, 2:] @ state.scan[:, 2:].T * binned.binning
     say(f"the specimen drifted by up to {np.hypot(*curve).max():.2f} px besides a steady drift")
     return found

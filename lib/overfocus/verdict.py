@@ -13,6 +13,8 @@ LEAST_TRAVEL_PX = 3.0
 MOST_SATURATED = 0.01
 #: Difference of descan from two halves of the aperture's edge, over |A|.
 MOST_APART = 0.03
+#: The same of a slow shadow, whose specimen and aperture are hard to tell apart.
+MOST_APART_SLOW = 0.01
 #: Relative change of G from the cross-spectra to the fit: more, and it went elsewhere.
 MOST_WALK = 0.3
 #: Movement left in the frames, binned pixels r.m.s., beyond which the model is wrong.
@@ -37,6 +39,7 @@ class Evidence:
     descan_known : whether the aperture's edge gave D.
     sectors_apart : difference of D from every other sector of the edge and the rest, over |A|.
     unexplained : contrast that does not move with the fit, over that which does.
+    slow : the shadow moves by less than the disc's radius over the scan.
     """
 
     travel_px: float
@@ -48,6 +51,7 @@ class Evidence:
     descan_known: bool
     sectors_apart: float
     unexplained: float
+    slow: bool = False
 
 
 def judge(
@@ -68,7 +72,7 @@ def judge(
         ),
         (e.descan_known, "the aperture's edge is not in the frames, so descan is not known"),
         (
-            e.sectors_apart <= MOST_APART,
+            e.sectors_apart <= (MOST_APART_SLOW if e.slow else MOST_APART),
             f"parts of the aperture's edge give descan that differs by"
             f" {100 * e.sectors_apart:.1f} % of the map",
         ),
