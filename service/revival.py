@@ -25,7 +25,6 @@ from .settings import ServiceSettings
 _RUN = "PREFECT__FLOW_RUN_ID"
 _ENGINE = "prefect.engine"
 _PENDING_LIMIT_S = 90.0  # a worker that takes a run starts its process in seconds
-_CANCEL_PATIENCE_S = 6.0  # a worker ends what is cancelled by itself, if it saw it begin
 _log = logging.getLogger("ewaldflow.keeper")
 
 
@@ -62,10 +61,12 @@ class Revival:
     ----------
     settings : of the server.
     missing : states of runs that had no process at the last look.
+    told : states of cancelled runs that were told to end.
     """
 
     settings: ServiceSettings
     missing: set[UUID] = field(default_factory=set)
+    told: set[UUID] = field(default_factory=set)
 
     async def look(self) -> int:
         """Look once; returns how many runs were started anew. To be called every few seconds."""
@@ -108,10 +109,8 @@ class Revival:
                 if state is None or run.deployment_id is None:
                     continue
                 left = seen.get(str(run.id), [])
-                age_s = (datetime.now(UTC) - state.timestamp).total_seconds()
                 if flow := flow_among(left):
-                    # without the worker that started it nobody else tells it
-                    if state.type == StateType.CANCELLING and age_s > _CANCEL_PATIENCE_S:
+                    if state.type == StateType.CANCELLING and self._nobody_tells(flow, state.id):
                         _end(flow)
                     continue
                 if run.work_pool_name != programs.COMPUTE_POOL and (
@@ -143,6 +142,16 @@ class Revival:
                 )
                 done += 1
         return done
+
+    def _nobody_tells(self, flow: Sequence[psutil.Process], state: UUID) -> bool:
+        """Whether the worker that started a flow died, so that it does not hear of its end."""
+        alive = {one.process() for one in programs.workers(self.settings)}
+        with suppress(psutil.Error):
+            if flow[0].parent() in alive or state in self.told:
+                return False  # it may be making an instrument safe: once is enough
+            self.told.add(state)
+            return True
+        return False
 
     def _may_begin(self, taken: datetime) -> bool:
         """Whether the worker that took a run then may still start its process."""

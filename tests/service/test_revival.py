@@ -178,22 +178,33 @@ def test_the_worker_that_took_a_run_has_time_to_begin_it(
     assert [state for _, state in server.made] == made
 
 
-def test_a_live_flow_is_left_alone_unless_it_was_cancelled(
+@pytest.mark.parametrize("worker", ["lives", "died"])
+def test_a_live_flow_is_left_alone_unless_it_was_cancelled_and_its_worker_died(
+    worker: str,
     server: Server,
     looking: Revival,
     started: list[subprocess.Popen[bytes]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    parent = psutil.Process() if worker == "lives" else None
+    monkeypatch.setattr(
+        revival.programs, "workers", lambda _: [SimpleNamespace(process=lambda: parent)]
+    )
     family = [psutil.Process(one.pid) for one in started[:2]]
     monkeypatch.setattr(revival, "processes_of_runs", lambda _: {"one": family})
-    for state, age_s in ((StateType.RUNNING, 100), (StateType.CRASHED, 100),
-                         (StateType.CANCELLING, 1)):  # fmt: skip
-        server.runs = [run_in(state, age_s=age_s)]
+    for state in (StateType.RUNNING, StateType.CRASHED):
+        server.runs = [run_in(state)]
         for _ in range(2):
             asyncio.run(looking.look())
         assert started[0].poll() is None
-    server.runs = [run_in(StateType.CANCELLING, age_s=10)]
-    asyncio.run(looking.look())
-    assert started[0].wait(10) == -15
+    server.runs = [run_in(StateType.CANCELLING)]
+    for _ in range(2):
+        asyncio.run(looking.look())
+    if worker == "lives":
+        with pytest.raises(subprocess.TimeoutExpired):
+            started[0].wait(0.5)
+    else:
+        assert started[0].wait(10) == -15
+        assert len(looking.told) == 1
     assert started[1].poll() is None  # its own children are its own to end first
     assert server.made == []
