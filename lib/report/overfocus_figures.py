@@ -26,6 +26,8 @@ _COLUMNS = (
     ("transformed_sum", "sum, turned and flipped"),
 )
 
+_SURFACE = 8  # points that a surface needs at least
+
 
 def stages(shown: Sequence[Stage]) -> Figure:
     """The control images, a row of five for each stage."""
@@ -127,7 +129,7 @@ def _axes_of_scan(panel: Axes, calibration: ScanCalibration) -> None:
 
 
 def search_path(path: Floats, start: tuple[float, float], end: tuple[float, float]) -> Figure:
-    """The published search: what it tried, and how the blur fell.
+    """The published search: the surface of the loss by what it tried, and how the blur fell.
 
     Parameters
     ----------
@@ -136,7 +138,12 @@ def search_path(path: Floats, start: tuple[float, float], end: tuple[float, floa
     """
     drawing = Figure(figsize=(10, 3.6), layout="constrained")
     left, right = drawing.subplots(1, 2)
-    dots = left.scatter(path[:, 0], path[:, 1] * 1e6, c=path[:, 2], s=22, cmap="viridis_r", lw=0)
+    limits = {"cmap": "viridis_r", "vmin": path[:, 2].min(), "vmax": path[:, 2].max()}
+    if _spread_out(path[:, :2]):
+        left.tricontourf(path[:, 0], path[:, 1] * 1e6, path[:, 2], levels=14, alpha=0.45, **limits)
+    dots = left.scatter(
+        path[:, 0], path[:, 1] * 1e6, c=path[:, 2], s=22, lw=0.4, edgecolors="white", **limits
+    )
     drawing.colorbar(dots, ax=left, label="blur")
     for (turn, height), mark, name in ((start, "s", "start"), (end, "*", "end")):
         left.plot(turn, height * 1e6, mark, mfc="none", mec=VERMILION, ms=11, mew=1.4, label=name)
@@ -150,6 +157,15 @@ def search_path(path: Floats, start: tuple[float, float], end: tuple[float, floa
     tidy(left)
     tidy(right)
     return drawing
+
+
+def _spread_out(points: Floats) -> bool:
+    """Whether a surface can be drawn through points (n, 2): enough of them, not all on a line."""
+    distinct = np.unique(points, axis=0)
+    if len(distinct) < _SURFACE or not np.ptp(distinct, axis=0).all():
+        return False
+    scaled = (distinct - distinct.mean(0)) / distinct.std(0)
+    return bool(np.linalg.svd(scaled, compute_uv=False)[1] > 1e-3 * len(scaled) ** 0.5)
 
 
 def picture(panel: Axes, image: Floats, cmap: str = "gray") -> None:

@@ -306,7 +306,8 @@ def _published(result: OverfocusResult) -> Safe:
             (one.start.scan_rotation_deg, one.start.overfocus_m),
             (one.end.scan_rotation_deg, one.end.overfocus_m),
         ),
-        "rotations and overfoci tried",
+        "surface of the blur over rotation and overfocus, with all that was tried",
+        "Left: the surface of the blur, drawn through all that was tried. "
         f"Blur of the superposition minimised by shgo with COBYLA from {one.starts} start"
         f"{'s' if one.starts > 1 else ''}. It knows of no descan error, and takes one for "
         "rotation and overfocus.",
