@@ -2,9 +2,10 @@
 
 The direct beam is found coarsely (`beam_centre`), then matched to the mean of all: each frame's
 window is ``a T(x - s) + b``, fitted by Gauss-Newton with the weights of counting statistics, which
-is cross-correlation where all pixels count the same, and does not mind masked ones. The mean beam
-is anchored by its own symmetry. A beam behind a stop is found by Friedel's law instead: a pattern
-and itself turned by half a turn correlate best about the centre.
+is cross-correlation where all pixels count the same, and does not mind masked ones. The flat top
+of a saturated beam is part of its shape. The core of the mean beam is anchored by its symmetry. A
+beam behind a stop is found by Friedel's law instead (`friedel`): a pattern and itself turned by half
+a turn correlate best about the centre.
 
 A track smooth in frame number is then drawn through the centres (Whittaker's smoother with second
 differences, its strength by cross-validation, spots and glitches weighted down as by Tukey).
@@ -39,6 +40,7 @@ Method = Literal["auto", "beam", "friedel"]
 
 HALF_PX = 12  # of the window about the direct beam
 TEMPLATE_FRAMES = 200
+CORE = 0.35  # of the highest value, above which the beam is itself
 _ROUNDS, _STEPS = 3, 4
 _TUKEY = 4.685
 _MAD = 1.4826
@@ -235,8 +237,6 @@ def _by_beam(series: RotationSeries, centres: Floats) -> tuple[Floats, Floats]:
             windows[k] = raw[cut]
             valid[k] = ~series.mask[cut]
     windows -= np.float32(series.pedestal)
-    if series.saturation is not None:
-        valid &= windows < series.saturation - series.pedestal
     place = centres - corner  # of the beam in its window
     scale = np.empty((n, 2))  # of the mean beam, and the background
     for k in range(n):
@@ -331,6 +331,9 @@ def _fit(
 
 
 def _asymmetry(template: Floats, half: int) -> Floats:
-    """Where the mean beam's own centre of symmetry lies from the middle of its window."""
-    top = np.where(template > 0.1 * template.max(), template, 0.0)
+    """Where the core of the mean beam has its centre of symmetry, from the middle of its window.
+
+    Only the core: the halo of inelastic scattering and low-order reflections may be one-sided.
+    """
+    top = np.clip(template - CORE * template.max(), 0, None)
     return symmetry_centre(top, np.zeros(2) + half, half // 2) - half
