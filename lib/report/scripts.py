@@ -58,14 +58,24 @@ for (const box of document.querySelectorAll(".interactive")) {
   // plotly's own buttons for a cloud would send the data away
   const options = {responsive: true, displaylogo: false, plotlyServerURL: "",
     modeBarButtonsToRemove: ["sendChartToCloud"]};
-  const turn = (eye, x, y, zoom) => {
-    const r = Math.hypot(eye.x, eye.y, eye.z) / zoom;
-    const across = Math.atan2(eye.y, eye.x) + 0.1 * x;
-    const up = Math.asin(Math.max(-1, Math.min(1, eye.z / Math.hypot(eye.x, eye.y, eye.z))));
-    const to = Math.max(-1.55, Math.min(1.55, up + 0.1 * y));
-    return {x: r * Math.cos(to) * Math.cos(across), y: r * Math.cos(to) * Math.sin(across),
-      z: r * Math.sin(to)};
+  const cross = (a, b) => ({x: a.y * b.z - a.z * b.y, y: a.z * b.x - a.x * b.z,
+    z: a.x * b.y - a.y * b.x});
+  const times = (a, f) => ({x: a.x * f, y: a.y * f, z: a.z * f});
+  const unit = a => times(a, 1 / Math.hypot(a.x, a.y, a.z));
+  // about a unit vector at a right angle to it, by an angle
+  const about = (v, axis, angle) => {
+    const w = cross(axis, v), c = Math.cos(angle), s = Math.sin(angle);
+    return {x: v.x * c + w.x * s, y: v.y * c + w.y * s, z: v.z * c + w.z * s};
   };
+  // seen from any side, right is right on the screen
+  const turn = (camera, x, y, zoom) => {
+    const right = unit(cross(camera.up, camera.eye));
+    const up = about(unit(cross(camera.eye, right)), right, -0.1 * y);
+    const eye = about(about(camera.eye, right, -0.1 * y), up, 0.1 * x);
+    return {...camera, eye: times(eye, 1 / zoom), up};
+  };
+  // what has no perspective grows by its box alone
+  const flat = scene => scene.camera.projection.type === "orthographic";
   const move = (range, shift, zoom) => {
     const [low, high] = range.map(Number), middle = (low + high) / 2, half = (high - low) / 2;
     return [middle + 0.2 * shift * half - half / zoom, middle + 0.2 * shift * half + half / zoom];
@@ -73,7 +83,11 @@ for (const box of document.querySelectorAll(".interactive")) {
   Plotly.newPlot(plot, spec.data, spec.layout, options).then(() => {
     const first = {};
     const all = (kind, f) => Object.keys(plot._fullLayout).filter(k => kind.test(k)).forEach(f);
-    all(/^scene\d*$/, k => { first[k + ".camera.eye"] = {...plot._fullLayout[k].camera.eye}; });
+    all(/^scene\d*$/, k => {
+      const scene = plot._fullLayout[k];
+      first[k + ".camera"] = structuredClone(scene.camera);
+      if (flat(scene)) first[k + ".aspectratio"] = {...scene.aspectratio};
+    });
     all(/^[xy]axis\d*$/, k => { first[k + ".range"] = plot._fullLayout[k].range.slice(); });
     plot.addEventListener("keydown", event => {
       const x = {ArrowLeft: -1, ArrowRight: 1}[event.key] || 0;
@@ -86,7 +100,9 @@ for (const box of document.querySelectorAll(".interactive")) {
       for (const key in first) {
         const [part, what] = key.split(".");
         if (event.key === "0") to[key] = first[key];
-        else if (what === "camera") to[key] = turn(now[part].camera.eye, x, y, zoom);
+        else if (what === "aspectratio") to[key] = times(now[part].aspectratio, zoom);
+        else if (what === "camera")
+          to[key] = turn(now[part].camera, x, y, flat(now[part]) ? 1 : zoom);
         else to[key] = move(now[part].range, part[0] === "x" ? x : y, zoom);
       }
       Plotly.relayout(plot, to);
