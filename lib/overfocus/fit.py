@@ -132,7 +132,7 @@ class Begun:
 
     @property
     def travel_px(self) -> float:
-        """How far the shadow moves along the scan axis along which it moves less."""
+        """How far the shadow moves along the scan axis along which it moves more."""
         return _travel(self.state, self.start.movements[0])
 
 
@@ -290,8 +290,8 @@ def _started(
 
 
 def _travel(state: Frames, movement: Vectors) -> float:
-    """Movement of the shadow over the scan, along the axis along which it is less."""
-    return float((np.hypot(*movement) * np.ptp(state.scan[:, :2], axis=0)).min())
+    """Movement of the shadow over the scan, along the axis along which it is more."""
+    return float((np.hypot(*movement[:, :2]) * np.ptp(state.scan[:, :2], axis=0)).max())
 
 
 def _within_grid(state: Frames, movement: Vectors, summed: Floats) -> tuple[Frames, Floats]:
