@@ -13,7 +13,7 @@ import griffe
 
 _NAMED = ("Parameters", "Attributes", "Raises")
 _SECTION = re.compile(r"^(Parameters|Attributes|Raises|Returns|Yields)\n-{3,}\n", re.MULTILINE)
-_ENTRY = re.compile(r"^(?P<names>[*\w]+(?:, [*\w]+)*) : (?P<text>.*(?:\n[ \n].*)*)", re.MULTILINE)
+_ENTRY = re.compile(r"^(?P<names>[*\w]+(?:, [*\w]+)*) : (?P<text>.*(?:\n+ +.*)*)", re.MULTILINE)
 
 
 def as_numpy(text: str) -> str:
@@ -43,7 +43,7 @@ def entries(text: str) -> dict[str, str]:
 def _apart(entry: re.Match[str]) -> str:
     # several names share one text
     text = entry["text"].rstrip()
-    return "\n".join(f"{name}\n    {text}" for name in entry["names"].split(", ")) + "\n"
+    return "\n".join(f"{name}\n    {text}" for name in entry["names"].split(", "))
 
 
 def _as_markdown(text: str) -> str:
