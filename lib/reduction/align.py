@@ -4,8 +4,8 @@ The direct beam is found coarsely (`beam_centre`), then matched to the mean of a
 window is ``a T(x - s) + b``, fitted by Gauss-Newton with the weights of counting statistics, which
 is cross-correlation where all pixels count the same, and does not mind masked ones. The flat top
 of a saturated beam is part of its shape. The core of the mean beam is anchored by its symmetry. A
-beam behind a stop is found by Friedel's law instead (`friedel`): a pattern and itself turned by half
-a turn correlate best about the centre.
+beam behind a stop is found by Friedel's law instead (`friedel`): a pattern and itself turned by
+half a turn correlate best about the centre.
 
 A track smooth in frame number is then drawn through the centres (Whittaker's smoother with second
 differences, its strength by cross-validation, spots and glitches weighted down as by Tukey).
@@ -161,7 +161,8 @@ def smooth_track(
         raise ValueError("measured_px: expected some centres that are known")
     if known.sum() < 4:
         return np.tile(np.median(measured_px[known], axis=0), (n, 1)), known
-    at = np.asarray(frame_number - frame_number[0], int)
+    steps = np.diff(frame_number) / np.median(np.diff(frame_number))
+    at = np.concatenate([[0], np.cumsum(np.maximum(np.rint(steps), 1))]).astype(np.int64)
     base = np.zeros(n)
     typical = float(np.median(sigma_px[known]))
     base[known] = 1 / (1 + (sigma_px[known] / max(typical, _LEAST_SIGMA_PX)) ** 2)

@@ -174,3 +174,16 @@ def test_a_track_through_missing_centres() -> None:
     assert not on[10:15].any()
     with pytest.raises(ValueError, match="some centres"):
         smooth_track(np.full((4, 2), np.nan), sigma[:4], number[:4])
+
+
+def test_noise_is_smoothed_whether_all_frames_are_there_or_each_sixth() -> None:
+    rng = np.random.default_rng(3)
+    for step in (1, 6):
+        number = np.arange(1, 400, step, dtype=np.int64)
+        t = number / 400
+        truth = np.stack([3 * np.sin(3 * t), 2 * t], axis=1)
+        measured = truth + rng.normal(0, 0.05, truth.shape)
+        track, on = smooth_track(measured, np.full(len(t), 0.05), number)
+        assert on.all()
+        assert np.sqrt(np.mean((track - truth) ** 2)) < 0.025
+        assert np.sqrt(np.mean((track - measured) ** 2)) > 0.04
