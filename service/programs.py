@@ -49,7 +49,9 @@ def server(settings: ServiceSettings) -> Program:
 def gateway(settings: ServiceSettings, file: Path) -> Program:
     """The door for instruments."""
     command = (sys.executable, "-m", "ewaldflow.service.serve_gateway", str(file))
-    return Program("gateway", command, settings.home, variables(settings))
+    # it does not wait for a server that is away: who sends a message tries again
+    less = {"PREFECT_CLIENT_MAX_RETRIES": "3"}
+    return Program("gateway", command, settings.home, variables(settings) | less)
 
 
 def workers(settings: ServiceSettings) -> tuple[Program, ...]:

@@ -105,7 +105,7 @@ def test_messages_at_once_are_taken_once(laboratory: Laboratory, notify: ModuleT
             try:
                 server.send(body)
             except OSError:  # busy: the script beside a microscope tries again as well
-                assert time.monotonic() - began < 300
+                assert time.monotonic() - began < 1800
                 time.sleep(2)
             else:
                 return time.monotonic() - began
@@ -154,7 +154,7 @@ def test_a_cancelled_session_ends_with_its_children(laboratory: Laboratory) -> N
         },
         "day-cancelled",
     )
-    until(lambda: len(laboratory.processes_of(run)) >= 3, 180, "Dask workers")
+    until(lambda: len(laboratory.processes_of(run)) >= 3, 900, "Dask workers")
     laboratory.cancel(run)
     taken_s = _gone(laboratory, run)
     print(f"a cancelled session ended after {taken_s:.1f} s")
