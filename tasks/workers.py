@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ..lib.errors import UserError
+from .progress import listening, tell
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -37,7 +38,8 @@ _ALL_AWAY_S = 300.0
 _LOOK_S = 5.0
 #: Part of the memory that worker processes share.
 _MEMORY = 0.9
-_BEGUN = "ewaldflow-begun"
+#: Events of Dask's, and how often progress is told at most.
+_BEGUN, _TOLD, _TELL_S = "ewaldflow-begun", "ewaldflow-told", 0.2
 #: Why there is nothing any more at an address that `workers` gave.
 ended: dict[str, str] = {}
 #: Addresses whose workers may be long in coming, as batch systems have queues.
@@ -65,7 +67,8 @@ def workers(n: int, scheduler: str | None = None, *, apart: bool = False) -> Ite
         yield None
         return
     # What fails is told by the task whose work it was; the rest is of no use to a scientist.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     started: AbstractContextManager[str]
     if chosen == LOCAL:
         started = _local(n)
@@ -109,13 +112,34 @@ def _local(n: int) -> Iterator[str]:
                     "worker processes", f"{n} that ended while they started, {_STARTS} times",
                     "processes that run", f"free memory, or ask for fewer ({error})",
                 ) from None  # fmt: skip
+    over = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(cluster, n, over), daemon=True)
     with cluster:
+        keeper.start()
         try:
             yield cluster.scheduler_address
         except BaseException as error:
             if not isinstance(error, Exception):  # cancelled: somebody waits for the end
                 _kill(cluster)
             raise
+        finally:
+            over.set()
+            keeper.join()
+
+
+def _keep(cluster: Any, n: int, over: threading.Event) -> None:
+    """Replace nannies: one gives up if its worker dies while it starts, and never says so."""
+    from distributed.core import Status
+
+    def mend() -> None:
+        for name, nanny in list(cluster.workers.items()):
+            if nanny.status in {Status.closed, Status.failed}:
+                del cluster.workers[name]
+        if len(cluster.workers) < n and not over.is_set():
+            cluster.scale(n)
+
+    while not over.wait(_LOOK_S):
+        cluster.loop.add_callback(mend)
 
 
 def _kill(cluster: Any) -> None:
@@ -330,7 +354,7 @@ def _as_made(
     """Number and result of each call, as they are made; a few are under way at a time."""
     from distributed import KilledWorker
 
-    ready: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[Future[Any] | tuple[Any, ...]] = queue.SimpleQueue()
     waiting = deque(calls)
     running: dict[Any, tuple[int, Future[Any]]] = {}
     killed: dict[int, list[int]] = {}
@@ -338,21 +362,33 @@ def _as_made(
     def submit(count: int) -> None:
         for number in [waiting.popleft() for _ in range(min(count, len(waiting)))]:
             args, kwargs = calls[number]
-            future = client.submit(_in_folder, os.getcwd(), work, args, kwargs, pure=False)
+            future = client.submit(
+                _in_folder, os.getcwd(), client.id, work, args, kwargs, pure=False
+            )
             running[future.key] = (number, future)
             future.add_done_callback(ready.put)
 
+    def hear(event: tuple[float, tuple[Any, ...]]) -> None:
+        whom, *told = event[1]
+        if whom == client.id:
+            ready.put(tuple(told))
+
+    client.subscribe_topic(_TOLD, hear)
     submit(max(8, 4 * len(client.nthreads())) if len(calls) > 1 else 1)
     away_since = None
     while running:
         try:
-            made = [ready.get(timeout=_LOOK_S)]
+            came = [ready.get(timeout=_LOOK_S)]
         except queue.Empty:
             away_since = _away(client, address, away_since)
             continue
         with suppress(queue.Empty):
             while True:
-                made.append(ready.get_nowait())
+                came.append(ready.get_nowait())
+        for each in came:
+            if isinstance(each, tuple):  # not where it is heard: listeners may take their time
+                tell(*each)
+        made = [each for each in came if not isinstance(each, tuple)]
         whole: dict[int, Future[Any]] = {}
         for one in made:
             number, _ = running.pop(one.key)
@@ -423,9 +459,9 @@ def _away(client: Client, address: str, since: float | None) -> float | None:
 
 
 def _in_folder(
-    folder: str, work: Callable[..., T], args: Iterable[Any], kwargs: dict[str, Any]
+    folder: str, whom: str, work: Callable[..., T], args: Iterable[Any], kwargs: dict[str, Any]
 ) -> T:
-    """The work, done where paths mean what they mean to who asked."""
+    """The work, done where paths mean what they mean to who asked, and is told how far it is."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -439,7 +475,16 @@ def _in_folder(
             f"worker on {gethostname()}", f"{folder}: {(error.strerror or '').lower()}",
             "the folders of this machine", "work on a file system that all of them share",
         ) from None  # fmt: skip
-    return work(*args, **kwargs)
+    following = 0.0
+
+    def pass_on(series: str, step: str, fraction: float) -> None:
+        nonlocal following
+        if fraction >= 1 or time.monotonic() >= following:
+            following = time.monotonic() + _TELL_S
+            worker.log_event(_TOLD, (whom, series, step, fraction))
+
+    with listening(pass_on):
+        return work(*args, **kwargs)
 
 
 def _words(work: Callable[..., Any]) -> str:

@@ -22,6 +22,7 @@ import pytest
 from ewaldflow.lib.artefacts.code_version import CodeVersion, code_version
 from ewaldflow.lib.errors import UserError
 from ewaldflow.tasks import workers as module
+from ewaldflow.tasks.progress import listening
 from ewaldflow.tasks.workers import carried_out, carry_out, carry_out_each, workers
 
 
@@ -333,3 +334,20 @@ def _refused(outside: Outside) -> str:
         if "no workers" not in one_line(error):
             break
     return str(error.value)
+
+
+def test_what_workers_tell_of_their_progress_is_heard_here(pair: str) -> None:
+    heard: list[tuple[str, str, float]] = []
+
+    def work(name: str) -> int:
+        from ewaldflow.tasks.progress import tell
+
+        tell(name, "begin", 0.0)
+        tell(name, "done", 1.0)
+        return 1
+
+    with listening(lambda *told: heard.append(told)):
+        assert carry_out(pair, work, "gold") == 1
+        assert heard == [("gold", "begin", 0.0), ("gold", "done", 1.0)]
+        assert carry_out_each(pair, work, [("a",), ("b",)]) == [1, 1]
+    assert {name for name, _, _ in heard[2:]} == {"a", "b"}
