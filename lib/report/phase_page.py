@@ -11,6 +11,7 @@ from ..merging.shell_statistics import MergingShell
 from ..space_group.verdict import Absences
 from ..structure.solution import ChargeFlipping
 from . import html
+from .advice import after_merge
 from .cluster_figures import correlation_matrix, delta_cc_half, dendrogram
 from .cluster_tree import cluster_tree
 from .html import Safe
@@ -80,6 +81,7 @@ def phase_page(
         lead=f"{merged.merged.space_group}, {cell_text(merged.merged.cell)}. {verdict}",
         body=[
             html.facts(facts),
+            html.advice(after_merge(merged, flipped)),
             html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
             *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
         ],

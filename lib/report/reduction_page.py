@@ -14,6 +14,7 @@ from ..reduction.result import Flag, FrameTable, Lattice, Reduction
 from ..reduction.sections import Section
 from ..series import RotationSeries
 from . import frame_figures, html, lattice_figures
+from .advice import after_reduction
 from .diffraction import rms_of_frames
 from .diffraction_sections import fit_section, planes_section, space_section
 from .html import Safe
@@ -67,6 +68,7 @@ def reduction_page(
     sections["provenance"] = ("Provenance", provenance_section(provenance, series.sources))
     body = [
         _facts(head, reduction, series),
+        html.advice(after_reduction(reduction, series)),
         html.contents({anchor: heading for anchor, (heading, _) in sections.items()}),
         *(html.section(anchor, heading, part) for anchor, (heading, part) in sections.items()),
     ]
