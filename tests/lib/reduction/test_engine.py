@@ -100,6 +100,12 @@ def test_what_the_result_says_of_itself(chabazite, reduced):
     assert 0.8 < said["chi_square"] < 1.3
     assert said["spots"] == frames.n_spots.sum() == lattice.n_spots
     assert frames.n_indexed.sum() == lattice.n_indexed
+    spots = reduced.spots
+    assert len(spots) == lattice.n_spots
+    assert np.sum(spots.lattice == 1) == lattice.n_indexed
+    assert np.all(spots.significance > 0)
+    at = np.clip(np.rint(spots.frame).astype(int), 0, len(series) - 1)
+    assert_array_equal(np.bincount(at, minlength=len(series)), frames.n_spots)
     assert set(reduced.seconds) == {"survey", "find spots", "index", "integrate", "statistics"}
     assert reduced.verdict.startswith("hR 13.")
     assert_array_equal(frames.frame_number, series.frame_number)

@@ -118,7 +118,14 @@ def test_its_results_are_read_into_our_frame(
         )  # fmt: skip
     written = simulated[0]
     write_results(tmp_path, written, reduction)
-    lattice = read_dials(tmp_path, series).lattice
+    found = read_dials(tmp_path, series)
+    lattice = found.lattice
+    spots, first = found.spots, true.reflections[:50]
+    assert spots.row == pytest.approx(first.row)
+    assert spots.column == pytest.approx(first.column)
+    assert spots.frame == pytest.approx(first.frame, abs=1e-6)
+    assert spots.significance.tolist() == [8.0] * 50  # 80 and a variance of 100
+    assert spots.lattice.tolist() == [1] * 40 + [0] * 10
     sign = -1 if backwards else 1
     assert lattice.orientation == pytest.approx(true.orientation, abs=1e-9)
     assert lattice.geometry.axis == pytest.approx(

@@ -8,7 +8,7 @@ import pytest
 
 from ewaldflow.lib.geometry import Geometry
 from ewaldflow.lib.reduction.engines.steady import put_back, steady
-from ewaldflow.lib.reduction.result import Reduction
+from ewaldflow.lib.reduction.result import Reduction, StrongSpots
 from ewaldflow.lib.series import RotationSeries
 
 N, ROWS, COLUMNS = 12, 60, 70
@@ -79,8 +79,10 @@ def test_what_is_found_is_put_back(reduction: Reduction) -> None:
     shift = np.stack([np.arange(n) // 10, -(np.arange(n) // 20)], axis=1)
     r = reduction.lattices[0].reflections
     at = np.clip(np.rint(r.frame).astype(int), 0, n - 1)
+    spots = StrongSpots(r.row, r.column, r.frame, r.intensity, np.ones(len(r), np.int64))
     moved = replace(
         reduction,
+        spots=replace(spots, row=r.row - shift[at, 0], column=r.column - shift[at, 1]),
         lattices=(
             replace(
                 reduction.lattices[0],
@@ -95,6 +97,9 @@ def test_what_is_found_is_put_back(reduction: Reduction) -> None:
         ),
     )
     back = put_back(moved, shift)
+    assert back.spots is not None
+    assert back.spots.row == pytest.approx(r.row)
+    assert back.spots.column == pytest.approx(r.column)
     found = back.lattices[0].reflections
     assert found.row == pytest.approx(r.row)
     assert found.column == pytest.approx(r.column)

@@ -79,6 +79,16 @@ def test_its_results_are_read_into_our_types(
     assert done.reduction.gain == 2
     assert done.reduction.frames.scale[:2].tolist() == [0.714, 0.715]
     assert np.isnan(done.reduction.frames.scale[2:]).all()
+    strong = done.reduction.spots
+    assert strong is not None
+    assert len(strong) == lattice.n_spots
+    assert np.sum(strong.lattice == 1) == lattice.n_indexed
+    # each stands where a reflection does
+    nearest = [
+        np.min(np.hypot(ours.row - row, ours.column - column))
+        for row, column in zip(strong.row, strong.column, strict=True)
+    ]
+    assert np.quantile(nearest, 0.9) < 1.5
     spots = done.reduction.frames
     assert spots.n_spots.sum() == spots.n_indexed.sum() == lattice.n_spots > 100
 
