@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import blo, cbf, crysalis, dm, emd, mib, mrc, nexus, nxmx, pets, redp, ser, smv, tiff, tvips
+from . import (
+    blo,
+    cbf,
+    crysalis,
+    dm,
+    emd,
+    hspy,
+    mib,
+    mrc,
+    nexus,
+    nxmx,
+    pets,
+    redp,
+    ser,
+    smv,
+    tiff,
+    tvips,
+)
 from .gz import gzipped
 from .source import Reader
 from .write import Writer
@@ -21,6 +38,7 @@ READERS: tuple[Reader, ...] = (
     ser.READER,
     blo.READER,
     nexus.READER,
+    hspy.READER,
 )
 WRITERS: tuple[Writer, ...] = (
     smv.WRITER,

@@ -61,6 +61,7 @@ IMAGES = [
     ("ncem_16_STO.ser", None, (1024, 1024), "u2", None, None, None, None, None),
     ("rsciio_test1.blo", 6, (144, 144), "u1", 200, 200, 0.1606168, None, None),
     ("rsciio_tvips_2345_000.tvips", 6, (4, 5), "u2", 200, 80, None, None, None),
+    ("pyxem_Amorphous.hspy", None, (512, 512), "i8", None, None, None, None, None),
     ("skued_test.mib", None, (256, 256), "u2", None, None, 0.055, None, 1),
     ("skued_test_multi.mib", 9, (256, 256), "u1", None, None, 0.055, None, 0.0004),
     ("rsciio_arina_test_00_data_000001.h5", 16, (192, 192), "u4", None, None, None, None, None),
@@ -82,8 +83,7 @@ REFUSED = {
     "ncem_au_145mm.h5": "without frames in entry/data",
     "rsciio_Merlin_Single_Quad.zip": "suffix '.zip'",
     "rsciio_zipstore.zspy": "suffix '.zspy'",
-    "pyxem_amorphousSiO2.hspy": "suffix '.hspy'",
-    "pyxem_Amorphous.hspy": "suffix '.hspy'",
+    "pyxem_amorphousSiO2.hspy": "data of shape (2538,)",
     "dials_al_calibrated.expt": "suffix '.expt'",
     "dials_al_eyeballed.expt": "suffix '.expt'",
     "dials_al_imported.expt": "suffix '.expt'",
@@ -157,6 +157,7 @@ OTHER_READERS = {
     "tvips": ("rsciio_tvips_2345_000.tvips",),
     "quantumdetector": ("skued_test.mib", "skued_test_multi.mib"),
     "tiff": ("pyxem_au_xgrating_20cm.tif", "pyxem_moo3_20cm.tif"),
+    "hspy": ("pyxem_Amorphous.hspy",),
     "h5py": ("ncem_Acquisition_18.emd", "rsciio_berkeley_image.emd"),
 }  # fmt: skip
 

@@ -282,6 +282,43 @@ def test_other_hdf5(tmp_path: Path) -> None:
         read_image(path)
 
 
+# ---- HyperSpy
+
+
+def test_hspy(tmp_path: Path) -> None:
+    frames = np.arange(2 * 3 * 4 * 5, dtype=np.uint16).reshape(2, 3, 4, 5)
+    path = tmp_path / "scan.hspy"
+
+    def write(scale: float, units: str) -> None:
+        with h5py.File(path, "w") as file:
+            signal = file.create_group("Experiments/pattern")
+            signal["data"] = frames
+            for n in range(4):
+                axis = signal.create_group(f"axis-{n}")
+                axis.attrs["scale"], axis.attrs["units"] = (2.0, "nm") if n < 2 else (scale, units)
+            tem = signal.create_group("metadata/Acquisition_instrument/TEM")
+            tem.attrs["beam_energy"], tem.attrs["camera_length"] = 200.0, 80.0
+
+    write(0.05, "1 / nm")
+    image = read_image(path, 5)
+    np.testing.assert_array_equal(image.pixels, frames[1, 1])
+    assert image.per_A_per_px == pytest.approx(0.005)
+    assert image.camera_length_mm == 80
+    assert image.wavelength_A == electron_wavelength_A(200)
+    write(1e-20, "1/nm")
+    assert "not used" in read_image(path, 1).notes[0]
+    write(0.05, "nm")
+    assert "not calibrated" in read_image(path, 1).notes[0]
+    with h5py.File(path, "w") as file:
+        file["Experiments/line/data"] = np.arange(9)
+    with pytest.raises(UserError, match="expected images"):
+        read_image(path)
+    with h5py.File(path, "w") as file:
+        file["other"] = frames
+    with pytest.raises(UserError, match="without a signal"):
+        read_image(path)
+
+
 # ---- gzip, blocks
 
 
