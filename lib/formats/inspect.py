@@ -26,6 +26,7 @@ from .registry import HEAD_BYTES, reader_of_content
 from .source import FrameHeader, Reader, block_frames
 
 _ODD_FRACTION = 0.1
+_LONGEST = 160  # characters of what a library says of a damaged file
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def fault(path: Path, error: Exception) -> UserError:
     """The line for whatever went wrong in a foreign file."""
     if isinstance(error, UserError):
         return error
-    words = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    words = str(getattr(error, "strerror", None) or error)[:_LONGEST] or type(error).__name__
     return UserError(path, words, "a whole frame", "copy the file again or remove it")
 
 

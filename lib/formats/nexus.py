@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..geometry import centre_from_corner
+from .hdf5_chunks import check_chunks
 from .source import FrameHeader, Pixels, Reader, stated
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -89,6 +90,7 @@ def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixel
             n = stack.shape[0]
             here = range(max(first - before, 0), min(stop - before, n))
             if len(here):
+                check_chunks(stack, here.start, here.stop)
                 stack.read_direct(
                     frames, np.s_[here.start : here.stop], np.s_[done : done + len(here)]
                 )

@@ -17,7 +17,10 @@ from .scan_source import RawScan
 
 def read_npy(path: Path, inside: str | None) -> RawScan:
     """A file of ``numpy.save``, read when needed."""
-    return RawScan([np.load(path, mmap_mode="r", allow_pickle=False)], [path])
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise UserError(path, "an archive of arrays (.npz)", "one array", "save the scan alone")
+    return RawScan([array], [path])
 
 
 def read_zarr(path: Path, inside: str | None) -> RawScan:

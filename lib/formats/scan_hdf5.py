@@ -12,6 +12,7 @@ import hdf5plugin  # noqa: F401  (the compressions of Dectris' files)
 import numpy as np
 
 from . import emd, nexus
+from .hdf5_chunks import CheckedData
 from .scan_arrays import choose
 from .scan_frames import frames_of
 from .scan_source import RawScan
@@ -38,7 +39,7 @@ def read_hdf5(path: Path, inside: str | None) -> RawScan:
     file.visititems(look)
     name = choose(path, {name: one.shape for name, one in sets.items()}, inside)
     chosen = sets[name]
-    return RawScan([chosen], [path], fields={"scan_step_nm": _step_nm(chosen)})
+    return RawScan([CheckedData(chosen)], [path], fields={"scan_step_nm": _step_nm(chosen)})
 
 
 def _dectris(path: Path) -> RawScan:

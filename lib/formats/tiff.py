@@ -44,9 +44,12 @@ def read_header(path: Path) -> FrameHeader:
                 raise ValueError(f"pages of {shape} and {each.shape}; expected one size")
             ends += [a + n for a, n in zip(each.dataoffsets, each.databytecounts, strict=True)]
         # An ImageJ stack may hold all frames behind a single page.
-        series = tiff.series[0].shape if n_pages == 1 else (n_pages, *shape)
-        n_frames = int(np.prod(series[:-2])) if tuple(series[-2:]) == shape else 1
         description = page.description
+        series = tiff.series[0].shape if n_pages == 1 and description else (n_pages, *shape)
+        n_frames = int(np.prod(series[:-2])) if tuple(series[-2:]) == shape else 1
+        offset = 0
+        if n_pages == n_frames == 1 and page.is_final and sum(page.databytecounts) == page.nbytes:
+            offset, dtype = page.dataoffsets[0], dtype.newbyteorder(tiff.byteorder)
         fields, camera, notes = tiff_tags.of_tiff(tiff, page)
     check_size(path, max(ends))
     if fields or notes:
@@ -54,13 +57,17 @@ def read_header(path: Path) -> FrameHeader:
     else:
         metadata, notes = _instamatic(description)
     return FrameHeader(
-        (int(shape[0]), int(shape[1])), dtype, n_frames, 0, metadata, notes=tuple(notes),
+        (int(shape[0]), int(shape[1])), dtype, n_frames, offset, metadata, notes=tuple(notes),
         camera=camera,
     )  # fmt: skip
 
 
 def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixels:
-    """Frames of a file, (n, rows, columns)."""
+    """Frames of a file, (n, rows, columns), in native byte order."""
+    if header.offset:  # plain pixels in one piece: opening the file anew takes longer than they do
+        pixels = np.fromfile(path, header.dtype, int(np.prod(header.shape)), "", header.offset)
+        native = header.dtype.newbyteorder("=")
+        return pixels.reshape(1, *header.shape).astype(native, copy=False)[first:stop]
     with tifffile.TiffFile(path) as tiff:
         if len(tiff.pages) == header.n_frames:
             pixels = tiff.asarray(key=range(first, stop), maxworkers=1)
