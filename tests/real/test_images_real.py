@@ -61,7 +61,7 @@ IMAGES = [
     ("ncem_16_STO.ser", None, (1024, 1024), "u2", None, None, None, None, None),
     ("rsciio_test1.blo", 6, (144, 144), "u1", 200, 200, 0.1606168, None, None),
     ("rsciio_tvips_2345_000.tvips", 6, (4, 5), "u2", 200, 80, None, None, None),
-    ("pyxem_Amorphous.hspy", None, (512, 512), "i8", None, None, None, None, None),
+    ("pyxem_Amorphous.hspy", None, (512, 512), "i8", 200, 510, None, None, None),
     ("skued_test.mib", None, (256, 256), "u2", None, None, 0.055, None, 1),
     ("skued_test_multi.mib", 9, (256, 256), "u1", None, None, 0.055, None, 0.0004),
     ("rsciio_arina_test_00_data_000001.h5", 16, (192, 192), "u4", None, None, None, None, None),
