@@ -2,7 +2,7 @@
 
 Series of TIFF and SMV frames and a Merlin scan, of simulated electron counts, are converted by what
 `ewaldflow reduce` and `ewaldflow convert` run: read, digested, checked, compressed, digested again
-and held by the disk. The plain copy of the same files (``sendfile``, then ``fsync`` of each) runs
+and held by the disk. The plain copy of the same files (read, written, then ``fsync`` of each) runs
 before each conversion, both from files that the page cache holds; medians of several turns.
 
 A Merlin scan and an MRC stack of 50 GB, sparse files of zeros, are converted for the memory taken.
@@ -105,9 +105,12 @@ def write_mib(folder: Path, size: float) -> Path:
 def copy(source: Path, to: Path) -> None:
     """Every file, then held by the disk."""
     to.mkdir()
+    block = memoryview(bytearray(2**23))
     folder = source if source.is_dir() else source.parent
     for path in sorted(folder.iterdir()):
-        shutil.copyfile(path, to / path.name)
+        with path.open("rb", buffering=0) as read, (to / path.name).open("wb", buffering=0) as out:
+            while n := read.readinto(block):
+                out.write(block[:n])
     for path in to.iterdir():
         fsync(path)
     fsync(to)
