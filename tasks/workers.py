@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,13 +29,10 @@ LOCAL = "local"
 #: A worker that dies is replaced and its work done again, so often; then the work is to blame.
 RUNS = 3
 #: A scheduler that is lost is looked for so often, so long, and with such pauses.
-_CONNECTIONS, _CONNECT_S, _PAUSE_S = 4, 10.0, 5.0
-_STARTS = 3
+_CONNECTIONS, CONNECT_S, _PAUSE_S = 4, 10.0, 5.0
 #: How long workers of an existing scheduler may all be away.
 _ALL_AWAY_S = 300.0
-_LOOK_S = 5.0
-#: Part of the memory that worker processes share.
-_MEMORY = 0.9
+LOOK_S = 5.0
 #: Events of Dask's, and how often progress is told at most.
 _BEGUN, _TOLD, _TELL_S = "ewaldflow-begun", "ewaldflow-told", 0.2
 #: Why there is nothing any more at an address that `workers` gave.
@@ -69,11 +64,13 @@ def workers(n: int, scheduler: str | None = None, *, apart: bool = False) -> Ite
     # What fails is told by the task whose work it was; the rest is of no use to a scientist.
     for name in ("distributed", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    from .schedulers import existing_workers, local_workers
+
     started: AbstractContextManager[str]
     if chosen == LOCAL:
-        started = _local(n)
+        started = local_workers(n)
     elif "://" in chosen:
-        started = _existing(chosen)
+        started = existing_workers(chosen)
     else:
         from .slurm import load_scheduler, slurm_workers
 
@@ -84,135 +81,6 @@ def workers(n: int, scheduler: str | None = None, *, apart: bool = False) -> Ite
             yield address
         finally:
             ended.setdefault(address, "the flow that used it is over")
-
-
-@contextmanager
-def _local(n: int) -> Iterator[str]:
-    """`n` processes on this machine, or as many as it has cores, that share its memory."""
-    from dask.system import CPU_COUNT
-    from distributed import LocalCluster
-    from distributed.system import MEMORY_LIMIT
-
-    n = min(n, CPU_COUNT)
-    for attempt in range(_STARTS):
-        try:
-            with _unreachable_by_ctrl_c():
-                cluster = LocalCluster(
-                    n_workers=n,
-                    threads_per_worker=1,
-                    memory_limit=int(_MEMORY * MEMORY_LIMIT / n),
-                    dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,
-                    scheduler_kwargs={"allowed_failures": RUNS - 1},
-                )
-            break
-        except RuntimeError as error:  # killed while it starts, one takes the start with it
-            if attempt == _STARTS - 1:
-                raise UserError(
-                    "worker processes", f"{n} that ended while they started, {_STARTS} times",
-                    "processes that run", f"free memory, or ask for fewer ({error})",
-                ) from None  # fmt: skip
-    over = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(cluster, n, over), daemon=True)
-    with cluster:
-        keeper.start()
-        try:
-            yield cluster.scheduler_address
-        except BaseException as error:
-            if not isinstance(error, Exception):  # cancelled: somebody waits for the end
-                _kill(cluster)
-            raise
-        finally:
-            over.set()
-            keeper.join()
-
-
-def _keep(cluster: Any, n: int, over: threading.Event) -> None:
-    """Replace nannies: one gives up if its worker dies while it starts, and never says so."""
-    from distributed.core import Status
-
-    def mend() -> None:
-        for name, nanny in list(cluster.workers.items()):
-            if nanny.status in {Status.closed, Status.failed}:
-                del cluster.workers[name]
-        if len(cluster.workers) < n and not over.is_set():
-            cluster.scale(n)
-
-    while not over.wait(_LOOK_S):
-        cluster.loop.add_callback(mend)
-
-
-def _kill(cluster: Any) -> None:
-    """End worker processes at once; by themselves they would finish what they are at."""
-    for nanny in cluster.workers.values():
-        nanny.close_gracefully("the flow is ended")  # so that it does not start another
-        if nanny.pid:
-            with suppress(ProcessLookupError):
-                os.kill(nanny.pid, signal.SIGKILL)
-
-
-@contextmanager
-def _existing(address: str) -> Iterator[str]:
-    """A scheduler that somebody else started and will end."""
-    from distributed import Client
-
-    where = f"scheduler {address}"
-    try:
-        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            where, f"no answer ({_line(error)})", "a running Dask scheduler",
-            "start one (dask scheduler), or correct the address",
-        ) from None  # fmt: skip
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=_CONNECT_S)
-        except TimeoutError:
-            raise UserError(
-                where, "no workers", "at least one",
-                f"start some: dask worker {address} --nthreads 1 --nworkers N",
-            ) from None  # fmt: skip
-        several = [one for one in client.nthreads().values() if one > 1]
-        if several:
-            raise UserError(
-                where, f"workers of {several[0]} threads", "one thread in each",
-                "start them with --nthreads 1 --nworkers N",
-            )  # fmt: skip
-        _same_code(client, where)
-    yield address
-
-
-def _same_code(client: Client, where: str) -> None:
-    """Refuse workers that would make other artefacts than this process."""
-    from ..lib.artefacts.code_version import code_version
-
-    mine = code_version()
-    try:
-        there = client.run(code_version)
-    except Exception as error:
-        raise UserError(
-            where, f"workers that cannot run it ({_line(error)})", f"ewaldflow {mine.version}",
-            "install the same environment there",
-        ) from None  # fmt: skip
-    other = [one.version for one in there.values() if one.digest != mine.digest]
-    if other:
-        raise UserError(
-            where, f"other code of ewaldflow {other[0]} on {len(other)} of {len(there)} workers",
-            f"that of this ewaldflow {mine.version}", "install the same there, and restart them",
-        )  # fmt: skip
-
-
-@contextmanager
-def _unreachable_by_ctrl_c() -> Iterator[None]:
-    """Processes started within ignore SIGINT: a terminal sends it to all, this one ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def carry_out(address: str | None, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -316,7 +184,7 @@ def borrowed(address: str | None, work: Callable[..., Any]) -> Iterator[Client |
             except (CancelledError, OSError) as error:
                 if isinstance(error, OSError) and client.status == "running":
                     raise  # of the work itself
-                raise _LostError(_line(error)) from None
+                raise _LostError(first_line(error)) from None
     except _LostError as error:
         raise _lost(work, address, error) from None
 
@@ -341,9 +209,9 @@ def connected(address: str) -> Iterator[Client]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except OSError as error:
-        raise _LostError(_line(error)) from None
+        raise _LostError(first_line(error)) from None
     with client:
         yield client
 
@@ -378,7 +246,7 @@ def _as_made(
     away_since = None
     while running:
         try:
-            came = [ready.get(timeout=_LOOK_S)]
+            came = [ready.get(timeout=LOOK_S)]
         except queue.Empty:
             away_since = _away(client, address, away_since)
             continue
@@ -425,7 +293,7 @@ def _results(futures: list[Future[Any]]) -> list[Any]:
     try:
         return list(futures[0].client.gather(futures))
     except (CancelledError, Cancelled, OSError, TimeoutError) as error:
-        raise _LostError(_line(error)) from None
+        raise _LostError(first_line(error)) from None
 
 
 def _died(client: Client, error: Any, work: Callable[..., Any]) -> UserError:
@@ -492,6 +360,6 @@ def _words(work: Callable[..., Any]) -> str:
     return getattr(work, "__name__", "work").strip("_").replace("_", " ")
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -36,10 +36,10 @@ def pair() -> Iterator[str]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CONNECT_S", 2.0)
+    monkeypatch.setattr(module, "CONNECT_S", 2.0)
     monkeypatch.setattr(module, "_PAUSE_S", 0.5)
     monkeypatch.setattr(module, "_CONNECTIONS", 3)
-    monkeypatch.setattr(module, "_LOOK_S", 0.5)
+    monkeypatch.setattr(module, "LOOK_S", 0.5)
 
 
 def dies(times: int, marks: Path) -> Callable[[], int]:
@@ -217,15 +217,14 @@ class Outside:
         self._folder = folder
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *options: str, worker: bool = True) -> None:
+    def start(self, worker: bool = True) -> None:
         host = ["--host", "127.0.0.1", "--no-dashboard"]
         self._run("dask_scheduler", *host, "--port", str(self.port))
         self._wait()
         if worker:
-            nannies = ["--no-nanny"] if options else []
-            self._run(
-                "dask_worker", self.address, *host, *nannies, *(options or ("--nthreads", "1"))
-            )
+            self._run("dask_worker", self.address, *host, "--nthreads", "1")
+            with distributed.Client(self.address, timeout=60, set_as_default=False) as client:
+                client.wait_for_workers(1, timeout=60)
 
     def _wait(self) -> None:
         """Until the scheduler answers."""
