@@ -31,7 +31,7 @@ from .gauss_newton import (
 )
 from .object_grid import Floats
 from .sharpness import Unexplained, sharpness_of, unexplained_of
-from .start import Start, first_movement, slow_movement
+from .start import CLEAR_SNR, Start, first_movement, slow_movement
 from .static_layer import mean_layer, update_layer
 
 Vectors = NDArray[np.float64]
@@ -273,7 +273,8 @@ def _started(
             " movement cannot be seen"
         )
     snr = float(start.snr[0]) if len(start.snr) else 0.0
-    if snr < config.min_lag_snr or _travel(state, start.movements[0]) < SLOW * disc.radius:
+    doubtful = snr < CLEAR_SNR or start.snr[1:].max(initial=0) > RIVAL * snr
+    if doubtful or _travel(state, start.movements[0]) < SLOW * disc.radius:
         inner = _inner(state, disc, descan)
         even = replace(state, weight=even_layer(state.weight, disc, bad, inner))
         slow = slow_movement(even, binned.recorded, disc.radius, descan)

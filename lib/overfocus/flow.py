@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion, gaussian_filter
 
 from .object_grid import Floats, gradient_of
 
@@ -21,6 +22,9 @@ Mask = NDArray[np.bool_]
 #: Scan points along a tile, and how far the shadow may move in it, pixels.
 TILES = (4, 8, 16, 32)
 MOST_PX = 1.5
+#: Frames are smoothed by this first, lest differences of pixels make slopes of edges too small;
+#: so wide a rim of the disc is left out.
+SMOOTH_PX, EDGE_PX = 1.0, 4
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,7 @@ def _in_tiles(
     frames: Floats, use: Mask, layer: Floats, mask: Mask, descan: Vectors, size: int
 ) -> Flow | None:
     """The flow in all tiles of a size, those of even and of odd columns apart."""
-    inner = mask.copy()
-    for axis in (0, 1):
-        for shift in (2, -2):
-            inner &= np.roll(mask, shift, axis)
+    inner = binary_erosion(mask, iterations=EDGE_PX)
     matrix, right, total = np.zeros((2, 2, 3, 3)), np.zeros((2, 2, 3)), 0.0
     safe = np.where(layer > 0, layer, 1)
     for top in range(0, use.shape[0], size):
@@ -80,8 +81,9 @@ def _in_tiles(
             place -= place.mean(0)
             tall = frames[here][use[here]].reshape(len(place), -1)
             spread = place.T @ place
-            slopes = (np.linalg.solve(spread, place.T) @ tall).reshape(2, *layer.shape) / safe
-            bright = tall.mean(0).reshape(layer.shape) / safe
+            raw = (np.linalg.solve(spread, place.T) @ tall).reshape(2, *layer.shape) / safe
+            slopes = gaussian_filter(raw * mask, (0, SMOOTH_PX, SMOOTH_PX))
+            bright = gaussian_filter(tall.mean(0).reshape(layer.shape) / safe * mask, SMOOTH_PX)
             mean = bright[inner]
             known = np.stack([*(one[inner] for one in gradient_of(bright)), mean])
             # counts of variance f_0 w: slopes have that over the spread of the positions
@@ -91,7 +93,8 @@ def _in_tiles(
             for axis in (0, 1):
                 matrix[half, axis] += spread[axis, axis] * gram
                 right[half, axis] += spread[axis, axis] * (known * weight) @ slopes[axis][inner]
-                total += spread[axis, axis] * float(weight @ slopes[axis][inner] ** 2) - len(mean)
+                total += spread[axis, axis] * float(weight @ slopes[axis][inner] ** 2)
+                total -= len(mean) / (4 * np.pi * SMOOTH_PX**2)
     found = [_unsheared(matrix.sum(0), right.sum(0), descan, side) for side in (1.0, -1.0)]
     movement, gain = max(found, key=lambda one: one[1])
     if not gain > 0:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from .calibration import CALIBRATED, NOT_CALIBRATED, Quality
 from .config import OverfocusConfig
 
-#: Total movement of the shadow over the scan, detector px, that a scale can be measured on.
-LEAST_TRAVEL_PX = 3.0
+#: Total movement of the shadow over the scan, detector px, that a scale can be measured on to 1 %:
+#: of less, the aperture's edge shows descan by no more than some per cent of the map.
+LEAST_TRAVEL_PX = 8.0
 #: Share of saturated pixels that spoils contrast.
 MOST_SATURATED = 0.01
 #: Difference of descan from two halves of the aperture's edge, over |A|.
@@ -68,7 +69,8 @@ def judge(
         ),
         (
             e.travel_px >= LEAST_TRAVEL_PX,
-            f"the shadow moves {e.travel_px:.1f} px over the whole scan: in focus, or too far out",
+            f"the shadow moves {e.travel_px:.1f} px over the whole scan (needs"
+            f" {LEAST_TRAVEL_PX:g}): in focus, too far out, or too few scan points",
         ),
         (e.descan_known, "the aperture's edge is not in the frames, so descan is not known"),
         (
