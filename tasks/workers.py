@@ -171,6 +171,7 @@ def borrowed(address: str | None, work: Callable[..., Any]) -> Iterator[Client |
     UserError : as `carry_out`, but that a lost scheduler is not waited for.
     """
     from distributed import CancelledError, KilledWorker
+    from distributed.comm.core import CommClosedError
 
     if address is None:
         yield None
@@ -182,7 +183,8 @@ def borrowed(address: str | None, work: Callable[..., Any]) -> Iterator[Client |
             except KilledWorker as error:
                 raise _died(client, error, work) from None
             except (CancelledError, OSError) as error:
-                if isinstance(error, OSError) and client.status == "running":
+                of_dask = isinstance(error, CancelledError | CommClosedError)
+                if client.status == "running" and not of_dask:
                     raise  # of the work itself
                 raise _LostError(first_line(error)) from None
     except _LostError as error:
@@ -242,7 +244,7 @@ def _as_made(
             ready.put(tuple(told))
 
     client.subscribe_topic(_TOLD, hear)
-    submit(max(8, 4 * len(client.nthreads())) if len(calls) > 1 else 1)
+    submit(max(8, 4 * len(_asked(client.nthreads))) if len(calls) > 1 else 1)
     away_since = None
     while running:
         try:
@@ -274,9 +276,17 @@ def _as_made(
         yield from zip(whole, _results(list(whole.values())), strict=True)
 
 
+def _asked(question: Callable[..., Any], *args: Any) -> Any:
+    """What the scheduler answers."""
+    try:
+        return question(*args)
+    except (OSError, TimeoutError) as error:
+        raise _LostError(first_line(error)) from None
+
+
 def _begun(client: Client, key: Any) -> int:
     """How often work was begun, by any worker."""
-    return sum(one == str(key) for _, one in client.get_events(_BEGUN))
+    return sum(one == str(key) for _, one in _asked(client.get_events, _BEGUN))
 
 
 def _results(futures: list[Future[Any]]) -> list[Any]:
@@ -298,7 +308,7 @@ def _results(futures: list[Future[Any]]) -> list[Any]:
 
 def _died(client: Client, error: Any, work: Callable[..., Any]) -> UserError:
     """What to tell of work of which one worker after the other died."""
-    memory = [event for _, event in client.get_events("worker-restart-memory")]
+    memory = [event for _, event in _asked(client.get_events, "worker-restart-memory")]
     of_it = [one["rss"] for one in memory if one["worker"] == error.last_worker.address]
     times = f"{error.allowed_failures + 1} times"
     if of_it:
@@ -318,7 +328,7 @@ def _away(client: Client, address: str, since: float | None) -> float | None:
     """When the last worker went; None while there are some. _LostError if it is long ago."""
     if client.status != "running" or address in ended:
         raise _LostError("the connection ended")
-    if client.nthreads() or address in queued:
+    if _asked(client.nthreads) or address in queued:
         return None
     since = since or time.monotonic()
     if time.monotonic() - since > _ALL_AWAY_S:
