@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from .inspect import fault, not_what_it_says, read_block
 from .registry import HEAD_BYTES, READERS, reader_of_suffix
+from .source import sound_header
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def read_image(path: str | Path, frame: int | None = None) -> DiffractionImage:
     if not reader.sniff(head):
         raise not_what_it_says(path, reader, head)
     try:
-        header = reader.header(path)
+        header = sound_header(reader, path)
     except Exception as error:  # any fault of a foreign file
         raise fault(path, error) from error
     if frame is None and header.n_frames > 1:

@@ -23,7 +23,7 @@ from ..series.rotation_series import SourceFile
 from .discover import Found, FrameFile
 from .lazy_frames import LazyFrames, Place
 from .registry import HEAD_BYTES, reader_of_content
-from .source import FrameHeader, Reader, block_frames
+from .source import FrameHeader, Reader, block_frames, sound_header
 
 _ODD_FRACTION = 0.1
 _LONGEST = 160  # characters of what a library says of a damaged file
@@ -140,7 +140,7 @@ def _inspect(file: FrameFile, reader: Reader) -> InspectedFile | UserError:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         if not reader.sniff(head):
             return not_what_it_says(file.path, reader, head)
-        header = reader.header(file.path)
+        header = sound_header(reader, file.path)
         kept: Any = ...
         if reader.mask is not None:
             kept = ~reader.mask(file.path, header)

@@ -13,7 +13,7 @@ from . import blo
 from .inspect import not_what_it_says
 from .registry import HEAD_BYTES, reader_of_suffix
 from .scan_source import RawScan
-from .source import FrameHeader, Reader
+from .source import FrameHeader, Reader, sound_header
 
 
 class FrameStack:
@@ -55,7 +55,7 @@ def read_frames(path: Path, inside: str | None) -> RawScan:
 
 def frames_of(path: Path, reader: Reader) -> RawScan:
     """What a reader of frames says of a file, as a scan."""
-    header = reader.header(path)
+    header = sound_header(reader, path)
     said = header.metadata
     fields = {
         "voltage_kV": said.voltage_kV,

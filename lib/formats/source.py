@@ -18,6 +18,8 @@ Pixels = NDArray[Any]
 CHUNK_FRAMES = 32  # frames in memory at a time, and in a block of a lazy array, at most
 BLOCK_BYTES = 1 << 26  # of frames in memory at a time, unless a single one is larger
 
+_EXPANDS = 2000  # no compression packs better; deflate stops at 1032
+
 
 def block_frames(shape: tuple[int, int], itemsize: int) -> int:
     """How many frames (rows, columns) to hold at a time: fewer than usual if they are large."""
@@ -132,6 +134,20 @@ def check_size(path: Path, expected: int) -> None:
     found = path.stat().st_size
     if found < expected:
         raise ValueError(f"truncated: {found} bytes, the header promises {expected}")
+
+
+def sound_header(reader: Reader, path: Path) -> FrameHeader:
+    """The header of a file, whose frames are not larger than any compression makes of its bytes.
+
+    Raises ValueError if they are: a damaged size would take all memory.
+    """
+    header = reader.header(path)
+    rows, columns = header.shape
+    wanted = rows * columns * header.dtype.itemsize
+    size = sum(one.stat().st_size for one in (path, *reader.files(path)))
+    if wanted > max(BLOCK_BYTES, _EXPANDS * size):
+        raise ValueError(f"frames of {rows} x {columns} in {size} bytes")
+    return header
 
 
 def runs(numbers: list[int]) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ import tifffile
 from fabio.cbfimage import CbfImage
 
 from ewaldflow.lib.errors import UserError
-from ewaldflow.lib.formats import cbf, mrc, read_series, tiff, write_mrc, write_tiff
+from ewaldflow.lib.formats import cbf, mrc, read_image, read_series, tiff, write_mrc, write_tiff
 from ewaldflow.lib.formats.source import Reader
 from ewaldflow.lib.instrument import SeriesOverrides
 from ewaldflow.lib.series.rotation_series import RotationSeries
@@ -230,3 +230,14 @@ def test_sniffing_refuses_other_bytes(reader: Reader) -> None:
     assert not reader.sniff(b"")
     assert not reader.sniff(b"{\nHEADER_BYTES=512;\n".ljust(1024))
     assert not reader.sniff(bytes(range(256)) * 4)
+
+
+def test_a_size_that_no_compression_could_have_packed(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((16, 16), np.uint16), metadata=None)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    width = content.index(b"\x00\x01")  # ImageWidth, a number of 32 bits 8 bytes behind its tag
+    content[width + 8 : width + 12] = b"\xff\xff\xff\x7f"
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_image(tmp_path / "a.tif")
+    assert "2147483647" in str(error.value)
