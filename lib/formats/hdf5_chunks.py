@@ -23,14 +23,17 @@ def check_chunks(data: Any, first: int, stop: int) -> None:
     if not options or len(options) < 5 or options[4] != _LZ4:
         return
     whole = int(np.prod(data.chunks)) * data.dtype.itemsize
-    step = data.chunks[0]
+    step, held = data.chunks[0], data.file.id.get_filesize()
     for start in range(first - first % step, stop, step):
         for rest in np.ndindex(
             *(-(-n // c) for n, c in zip(data.shape[1:], data.chunks[1:], strict=True))
         ):
             at = (start, *(i * c for i, c in zip(rest, data.chunks[1:], strict=True)))
-            if data.id.get_chunk_info_by_coord(at).byte_offset is None:
+            info = data.id.get_chunk_info_by_coord(at)
+            if info.byte_offset is None:
                 continue  # never written: the fill value
+            if info.byte_offset + info.size > held:  # memory for it would be taken first
+                raise ValueError(f"a damaged chunk at {at}, of {info.size} bytes")
             mask, packed = data.id.read_direct_chunk(at)
             if mask == 0:
                 _check(packed, whole, data.dtype.itemsize, at)

@@ -41,3 +41,16 @@ def test_a_damaged_length_is_refused(tmp_path, where):
         check_chunks(data, 3, 4)
     with pytest.raises(ValueError, match="a damaged chunk"):
         CheckedData(data)[2]
+
+
+def test_a_chunk_larger_than_its_file_is_refused_before_memory_is_taken(tmp_path):
+    path = tmp_path / "a.h5"
+    data = _file(path, **hdf5plugin.Bitshuffle(cname="lz4"))
+    size = data.id.get_chunk_info_by_coord((2, 50, 0)).size
+    data.file.close()
+    content = path.read_bytes()
+    stated = size.to_bytes(4, "little") + bytes(4)  # size and filter mask, in the index of chunks
+    assert content.count(stated) >= 1
+    path.write_bytes(content.replace(stated, b"\xff\xff\xff\x7f" + bytes(4)))
+    with pytest.raises(ValueError, match="of 2147483647 bytes"):
+        CheckedData(h5py.File(path, "r")["data"])[:]
