@@ -134,7 +134,7 @@ def halves_of(spectra: Spectra, use: Mask, axis: int) -> tuple[Maps, Maps]:
 
     One for each half of the scan along the other axis, so that every pair is in one of them.
     """
-    points, others = spectra.real.shape[axis], use.any(axis)
+    points, others = spectra.real.shape[axis], np.asarray(use.any(axis))
     present = np.flatnonzero(others)
     cut = int(present[len(present) // 2]) if len(present) else 0
     found: tuple[Maps, Maps] = ({}, {})

@@ -187,7 +187,7 @@ def told_apart(
         step.grid.shadow.reshape(len(step.grid.shadow), -1), sums,
     )  # fmt: skip
     place = sums[:, 1:] / np.maximum(sums[:, :1], 1e-9)
-    along_y, along_x = (one[y, x] for one in np.gradient(aperture))
+    along_y, along_x = (np.asarray(one)[y, x] for one in np.gradient(aperture))
     moved = place @ descan.T
     out = aperture.copy()
     out[y, x] += (along_y * moved[:, 0] + along_x * moved[:, 1]).astype(np.float32)

@@ -92,7 +92,8 @@ def _edge_points(
     j = np.argmin(np.where(falls[i], np.abs(radii[:-1] - radius), np.inf), axis=1)
     drop = profile[i, j] - profile[i, j + 1]
     at = radii[j] + (profile[i, j] - level[i]) / drop * (radii[1] - radii[0])
-    return centre + at[:, None] * np.column_stack([np.sin(angles[i]), np.cos(angles[i])])
+    along = np.column_stack([np.sin(angles[i]), np.cos(angles[i])])
+    return np.asarray(centre + at[:, None] * along)
 
 
 def _medians(lines: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -340,9 +340,9 @@ def _tried_out(state: Frames, start: Start) -> Start:
     # what a wrong movement superposes may be sharp, but much of it does not move so
     least = min(one.share for one in left)
     fine = [one.share - 4 * one.error < max(LEFT, 2 * least) for one in left]
-    gains = np.where(fine, gains, 0.0)
+    sharp = np.where(fine, gains, 0.0)
     # equals, as of a periodic specimen, keep the order of z
-    best = rivals[int(np.argmax(gains > 0.97 * gains.max()))]
+    best = rivals[int(np.argmax(sharp > 0.97 * sharp.max()))]
     order = np.r_[best, np.delete(np.arange(len(start.movements)), best)]
     return replace(start, movements=start.movements[order], snr=start.snr[order])
 

@@ -111,7 +111,7 @@ def _unsheared(
     # unknowns: a, b of A = ((a, -side b), (b, side a)), and the two of intensity; G = D - A
     basis = np.zeros((2, 3, 4))
     basis[0, :, :] = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
-    basis[1, :, :] = [[0, -side, 0, 0], [side, 0, 0, 0], [0, 0, 0, 1]]
+    basis[1, 0, 1], basis[1, 1, 0], basis[1, 2, 3] = -side, side, 1
     # slopes are -grad f . G = grad f . (A - D)
     offset = np.zeros((2, 3))
     offset[:, :2] = -descan.T
