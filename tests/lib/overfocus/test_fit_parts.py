@@ -11,8 +11,9 @@ from scipy.ndimage import gaussian_filter, shift
 from ewaldflow.lib.overfocus import bootstrap, drift
 from ewaldflow.lib.overfocus.binning import Binner, bin_frames, odd_pixels
 from ewaldflow.lib.overfocus.cross_spectra import candidates, halves_of, spectra_of, together
-from ewaldflow.lib.overfocus.descan import edge_flux, fit_descan, ring_of
+from ewaldflow.lib.overfocus.descan import edge_flux, even_layer, fit_descan, ring_of
 from ewaldflow.lib.overfocus.disc import Disc, find_disc
+from ewaldflow.lib.overfocus.flow import flow_of
 from ewaldflow.lib.overfocus.gauss_newton import (
     Frames,
     compared,
@@ -176,6 +177,46 @@ def test_cross_spectra_find_the_movement_without_a_start() -> None:
     # a smooth object's is pulled inwards by the window; the fit takes it from there
     np.testing.assert_allclose(best.movement, 0.85 * G, atol=0.15)
     assert best.snr > 20
+
+
+def test_information_is_that_of_the_scatter_of_positions_and_never_negative() -> None:
+    # so fast that an object point is seen by neighbours only
+    frames, scan = _moving_frames(6 * np.eye(2), np.zeros((2, 2)), points=9)
+    state = _state(frames, scan)
+    state.weight = np.full_like(state.weight, 100)
+    found = information_of_movement(state, compared(state, 6 * np.eye(2), 1))
+    assert np.linalg.eigvalsh(found).min() > 0
+    far = state.some(np.ones(len(scan), bool))
+    far.scan = scan + np.array([40, -30])  # where the scan's origin lies tells nothing
+    again = information_of_movement(far, compared(far, 6 * np.eye(2), 1))
+    np.testing.assert_allclose(again, found, rtol=1e-3, atol=1e-3 * found.max())
+
+
+def test_flow_measures_a_slow_movement_of_either_handedness() -> None:
+    for side in (1, -1):
+        movement = 0.08 * np.array([[0.8, -0.6 * side], [0.6, 0.8 * side]])
+        descan = np.array([[0.01, 0], [0, -0.01]])
+        frames, scan = _moving_frames(movement, np.zeros((2, 2)))
+        mask = _state(frames, scan).mask > 0
+        layer = np.full(mask.shape, 100, np.float32)
+        found = flow_of(
+            frames.reshape(16, 16, 40, 40), np.ones((16, 16), bool), layer, mask, descan * 0
+        )
+        assert found is not None
+        np.testing.assert_allclose(found.movement, movement, atol=0.006)
+        assert found.explained > 0.9
+        assert found.snr > 20
+
+
+def test_an_even_layer_holds_no_specimen() -> None:
+    disc = Disc((31.5, 31.5), 20.0, 72)
+    y, x = np.indices((64, 64))
+    r = np.hypot(y - 31.5, x - 31.5)
+    true = _disc_image((31.5, 31.5), 20) * (1 - 0.2 * (r / 20) ** 2)
+    bars = true * (1 + 0.3 * np.sin(y))
+    found = even_layer(bars.astype(np.float32), disc, np.zeros((64, 64), bool), 17.0)
+    inside = r < 17
+    np.testing.assert_allclose(found[inside] / true[inside], 1, atol=0.06)
 
 
 def test_edge_flux_measures_descan() -> None:
