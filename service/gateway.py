@@ -9,10 +9,11 @@ keeps the message.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,9 @@ DEPLOYMENT = "session/session"
 _log = logging.getLogger(__name__)
 
 # From a deployment, the parameters and the key: the id of the run, an older one of the same key
-Start = Callable[[str, dict[str, Any], str], Awaitable[str]]
+Start = Callable[[str, dict[str, Any], str], Coroutine[Any, Any, str]]
+MOST_WAITING = 1000
+_LOOK_S = 1.0
 
 
 def gateway(settings: ServiceSettings, start: Start) -> Starlette:
@@ -44,6 +47,9 @@ def gateway(settings: ServiceSettings, start: Start) -> Starlette:
     settings : networks, password, roots and sizes.
     start : starts a flow run; raises OSError, or what `_away` knows, where Prefect does not answer.
     """
+
+    # one for each message, however often it comes while Prefect is slow
+    running: dict[str, asyncio.Task[str]] = {}
 
     async def notify(request: Request) -> Response:
         if not _known_network(request, settings):
@@ -81,8 +87,17 @@ def gateway(settings: ServiceSettings, start: Start) -> Starlette:
             "instrument": message.metadata.instrument,
             "sample": message.metadata.sample,
         }
+        if message.id not in running:
+            if len(running) >= MOST_WAITING:
+                return _no(503, "many messages wait; this one is to be sent again")
+            running[message.id] = asyncio.create_task(start(DEPLOYMENT, parameters, message.id))
+            running[message.id].add_done_callback(lambda _: running.pop(message.id))
+        handed_on = running[message.id]
+        while not (await asyncio.wait({handed_on}, timeout=_LOOK_S))[0]:
+            if await request.is_disconnected():  # it comes again, and finds what was begun
+                return Response(status_code=408)
         try:
-            run = await start(DEPLOYMENT, parameters, message.id)
+            run = handed_on.result()
         except Exception as error:  # whatever Prefect's client raises when its server is away
             _log.warning("Prefect did not take %s: %s", message.id[:12], error)
             return _no(503, "the server of flows does not answer; the message is to be sent again")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx import ASGITransport, AsyncClient
 from starlette.testclient import TestClient
 
 from ewaldflow.service.gateway import DEPLOYMENT, gateway
@@ -167,3 +171,93 @@ def test_without_prefect_the_sender_keeps_the_message(door: TestClient, prefect:
     prefect.away = False
     assert door.post("/notify", json=message(), auth=SIGN).status_code == 202
     assert len(prefect.runs) == 1
+
+
+class SlowPrefect(Prefect):
+    """Is asked, and answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.let = asyncio.Event()
+
+    async def start(self, deployment: str, parameters: dict[str, Any], key: str) -> str:
+        self.asked.append(key)
+        await self.let.wait()
+        return await super().start(deployment, parameters, key)
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+def test_a_message_that_comes_again_while_prefect_is_slow_is_asked_for_once(
+    settings: ServiceSettings,
+) -> None:
+    async def sent() -> list[tuple[int, Any]]:
+        slow = SlowPrefect()
+        door = ASGITransport(gateway(settings, slow.start))
+        async with AsyncClient(transport=door, base_url="http://door", auth=SIGN) as client:
+            posts = [
+                asyncio.create_task(client.post("/notify", json=message(id=letter * 64)))
+                for letter in "aab"
+            ]
+            await until(lambda: len(slow.asked) == 2)
+            await asyncio.sleep(0.1)
+            slow.let.set()
+            answers = [(await one) for one in posts]
+        assert sorted(slow.asked) == ["a" * 64, "b" * 64]
+        return [(one.status_code, one.json()["run"]) for one in answers]
+
+    assert asyncio.run(sent()) == [(202, "run aaaa"), (202, "run aaaa"), (202, "run bbbb")]
+
+
+def test_more_messages_than_can_wait_are_sent_back(
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ewaldflow.service.gateway.MOST_WAITING", 2)
+
+    async def sent() -> list[int]:
+        slow = SlowPrefect()
+        door = ASGITransport(gateway(settings, slow.start))
+        async with AsyncClient(transport=door, base_url="http://door", auth=SIGN) as client:
+            posts = [
+                asyncio.create_task(client.post("/notify", json=message(id=letter * 64)))
+                for letter in "ab"
+            ]
+            await until(lambda: len(slow.asked) == 2)
+            third = await client.post("/notify", json=message(id="c" * 64))
+            slow.let.set()
+            rest = [(await one).status_code for one in posts]
+            again = await client.post("/notify", json=message(id="c" * 64))
+        return [third.status_code, *rest, again.status_code]
+
+    assert asyncio.run(sent()) == [503, 202, 202, 202]
+
+
+def test_who_hangs_up_is_not_waited_for(settings: ServiceSettings) -> None:
+    async def sent() -> tuple[list[int], int]:
+        slow = SlowPrefect()
+        body, answers = json.dumps(message()).encode(), list[int]()
+        said = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            return said.pop() if said else {"type": "http.disconnect"}
+
+        async def send(part: Any) -> None:
+            answers.extend([part["status"]] if "status" in part else [])
+
+        word = b64encode(":".join(SIGN).encode())
+        scope = {
+            "type": "http", "http_version": "1.1", "method": "POST", "path": "/notify",
+            "query_string": b"", "root_path": "", "scheme": "http", "server": ("door", 80),
+            "client": ("127.0.0.1", 1), "headers": [(b"authorization", b"Basic " + word)],
+        }  # fmt: skip
+        await asyncio.wait_for(gateway(settings, slow.start)(scope, receive, send), 10)
+        slow.let.set()
+        await until(lambda: slow.runs)  # what was begun goes on
+        return answers, len(slow.runs)
+
+    assert asyncio.run(sent()) == ([408], 1)
