@@ -12,17 +12,20 @@ A picture stands below a mark that names the page it is on and its number there,
 from __future__ import annotations
 
 import base64
+import io
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 DOCS = Path(__file__).resolve().parents[1]
 PAGE = DOCS / "tutorial.md"
 COLUMNS = 100
+WIDTH = 900
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PICTURE = re.compile(r"^<!-- picture: (\S+) (\d+) -->\n!\[[^\]]*\]\((\S+)\)", re.MULTILINE)
 _SHOWN = re.compile(r"<figure[^>]*>.*?src=\"data:image/(png|svg\+xml);base64,([^\"]+)\"", re.DOTALL)
@@ -96,29 +99,38 @@ def picture(page: Path, number: int) -> bytes:
     found = _SHOWN.findall(page.read_text(encoding="utf-8"))
     if not 0 < number <= len(found):
         raise RuntimeError(f"{page}: {len(found)} pictures, not {number}")
-    return base64.b64decode(found[number - 1][1])
+    content = base64.b64decode(found[number - 1][1])
+    return _small(content) if content.startswith(b"\x89PNG") else content
 
 
-def rewritten(text: str, folder: Path) -> tuple[str, Mapping[str, bytes]]:
-    """The page with what was printed in `folder` now, and its pictures."""
+def _small(png: bytes) -> bytes:
+    """As JPEG, no wider than a page of the site."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image.thumbnail((WIDTH, 4 * WIDTH))
+    out = io.BytesIO()
+    image.save(out, format="JPEG", quality=80)
+    return out.getvalue()
+
+
+def rewritten(text: str, folder: Path) -> str:
+    """The page with what its commands print in `folder` now."""
 
     def follow(found: re.Match[str]) -> str:
         done = [Step(one.command, run(one.command, folder)) for one in steps(found[1])]
         return "```console\n" + "".join(map(str, done)) + "```"
 
-    text = _BLOCK.sub(follow, text)
-    return text, {one.kept: picture(folder / one.page, one.number) for one in pictures(text)}
+    return _BLOCK.sub(follow, text)
 
 
 def main() -> None:
     """Follow the tutorial, and keep what it prints and shows."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
-    text, shown = rewritten(PAGE.read_text(encoding="utf-8"), folder)
-    for name, content in shown.items():
-        (DOCS / name).parent.mkdir(exist_ok=True)
-        (DOCS / name).write_bytes(content)
+    text = rewritten(PAGE.read_text(encoding="utf-8"), folder)
     PAGE.write_text(text, encoding="utf-8")
+    for one in pictures(text):
+        (DOCS / one.kept).parent.mkdir(exist_ok=True)
+        (DOCS / one.kept).write_bytes(picture(folder / one.page, one.number))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def _masked(text: str) -> str:
 
 
 def _alike(found: bytes, kept: bytes) -> None:
-    if kept.startswith(b"\x89PNG"):
+    if kept.startswith(b"\xff\xd8"):  # JPEG
         a, b = (
             np.asarray(Image.open(io.BytesIO(one)).convert("L"), float) for one in (found, kept)
         )
