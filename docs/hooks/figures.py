@@ -42,7 +42,7 @@ def caption(name: str) -> str:
 
 @figure
 def particles_found() -> Figure:
-    """A view of the simulated grid, with what `find_particles` and `judge_particles` make of it:
+    """A view of the simulated grid, with what is made of it:
     outlines of suitable particles in green, of the others in orange with the first reason."""
     from scipy.ndimage import gaussian_filter
 
@@ -279,7 +279,7 @@ def rotation_map() -> Figure:
 
 def _scale_bar(panel: Any, shape: tuple[int, ...], unit_per_px: float, length: float,
                text: str) -> None:  # fmt: skip
-    row, column = shape[0] * 0.95, shape[1] * 0.05
+    row, column = shape[0] * 0.06, shape[1] * 0.05
     panel.plot([column, column + length / unit_per_px], [row, row], "-", color="white", lw=3)
     panel.text(column, row - 10, text, color="white", fontsize=9)
     panel.set(xticks=[], yticks=[])
