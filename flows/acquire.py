@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -112,6 +113,8 @@ def acquire(
     ------
     UserError : the session is impossible on this instrument; nothing was moved.
     """
+    # takes a while; not when somebody cancels and waits
+    import_module("..lib.report.acquisition_page", __package__)
     ArtefactStore(store).create()
     raw = _new_folder(store / "raw" / session.name)
     sample = load_sample(session.sample) if session.sample else None

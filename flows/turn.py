@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -22,6 +23,7 @@ from ..lib.instrument import load_instrument
 from ..tasks.journal import say
 from ..tasks.progress import tell
 
+_LOOK_S, _ENTER_S = 2.0, 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -46,24 +48,38 @@ def turn(instrument: str, flow: str) -> Iterator[None]:
         yield
         return
     name = microscope_limit(instrument)
-    with get_client(sync_client=True) as client:
-        limit = _limit(client, name)
-        waits = limit.active_slots >= limit.limit
-        if waits:
-            holder = Variable.get(_holder(name), default="another session")
-            line = (
-                f"waits for the microscope {load_instrument(instrument).name}, which {holder} has"
-            )
-            _log.warning("%s", line)
-            tell(flow, line)
-            _state(client, "Waiting", line)
-    with concurrency(name, occupy=1):
-        if waits:
+    with ExitStack() as stack:
+        waited = ""
+        while True:
+            waited = _wait(name, load_instrument(instrument).name, flow) or waited
+            with suppress(TimeoutError):  # another that waits was faster
+                stack.enter_context(concurrency(name, occupy=1, timeout_seconds=_ENTER_S))
+                break
+        if waited:
             say(f"has the microscope {load_instrument(instrument).name} now")
             with get_client(sync_client=True) as client:
                 _state(client, "Running", "")
         Variable.set(_holder(name), str(flow_run.name or "a session"), overwrite=True)
         yield
+
+
+def _wait(name: str, instrument: str, flow: str) -> str:
+    """Wait until a microscope is free; for what, "" if not at all.
+
+    Asked every few seconds: Prefect's own waiting does not end when the flow is cancelled.
+    """
+    said = ""
+    with get_client(sync_client=True) as client:
+        while (limit := _limit(client, name)).active_slots >= limit.limit:
+            holder = Variable.get(_holder(name), default="another session")
+            line = f"waits for the microscope {instrument}, which {holder} has"
+            if line != said:
+                said = line
+                _log.warning("%s", line)
+                tell(flow, line)
+                _state(client, "Waiting", line)
+            time.sleep(_LOOK_S)
+    return said
 
 
 def _limit(client: SyncPrefectClient, name: str) -> GlobalConcurrencyLimitResponse:

@@ -26,6 +26,7 @@ from ewaldflow.hardware.simulated.twin import TwinOptions, open_twin
 from ewaldflow.lib.instrument import INSTRUMENTS
 from ewaldflow.lib.serialred.calibration import calibrations_from_dict, calibrations_to_dict
 from ewaldflow.lib.serialred.session import load_session
+from ewaldflow.service.revival import flow_among
 from ewaldflow.tasks.acquire import keep_calibrations
 
 pytestmark = pytest.mark.long
@@ -148,9 +149,10 @@ def rotating(instrument: Instrument) -> bool:
 
 @dataclass(frozen=True)
 class Ended:
-    """Seconds after a cancel until the instrument was safe, and until no process was left."""
+    """Seconds after a cancel until the instrument was safe, its children gone, and the flow."""
 
     safe_s: float
+    children_s: float
     gone_s: float
 
 
@@ -160,16 +162,19 @@ def cancelled(
     """Cancel a run and watch it end."""
     began = time.monotonic()
     laboratory.cancel(run)
-    safe_s = gone_s = 0.0
+    safe_s = children_s = gone_s = 0.0
     while not (safe_s and gone_s):
         after_s = time.monotonic() - began
         assert after_s < 120, (instrument.settings(), laboratory.processes_of(run))
         if not safe_s and instrument.settings() == found | {"blanked": True}:
             safe_s = after_s
-        if not gone_s and not laboratory.processes_of(run):
+        left = laboratory.processes_of(run)
+        if not children_s and len(left) == len(flow_among(left)):
+            children_s = after_s
+        if not gone_s and not left:
             gone_s = after_s
         time.sleep(0.1)
-    return Ended(safe_s, gone_s)
+    return Ended(safe_s, children_s, gone_s)
 
 
 @pytest.mark.parametrize("moment", ["look", "rotation", "reduction"])
