@@ -61,6 +61,8 @@ def workers(n: int, scheduler: str | None = None, *, apart: bool = False) -> Ite
     if chosen == LOCAL and n < 2 and not apart:
         yield None
         return
+    import distributed  # noqa: F401 - it sets levels of its own as it is imported
+
     # What fails is told by the task whose work it was; the rest is of no use to a scientist.
     for name in ("distributed", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
