@@ -200,7 +200,8 @@ def test_a_cancelled_acquisition_leaves_the_instrument_safe(
     )
     ended = cancelled(laboratory, instrument, run, found)
     print(
-        f"cancelled in {moment}: safe after {ended.safe_s:.1f} s, gone after {ended.gone_s:.1f} s"
+        f"cancelled in {moment}: safe after {ended.safe_s:.1f} s, its children gone after "
+        f"{ended.children_s:.1f} s, itself after {ended.gone_s:.1f} s"
     )
     assert ended.gone_s < LIMIT_S
     until(lambda: laboratory.run(run)["state_type"] == "CANCELLED", 60, "CANCELLED")
