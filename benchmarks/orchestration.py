@@ -250,7 +250,7 @@ def main() -> int:
     start_s = datetime.fromisoformat(run["start_time"]).timestamp() - (announced.began or 0.0)
     table.tell("direct calls, s", f"{direct.turns_s:.1f}")
     table.tell("announced to reported, s", f"{announced.turns_s:.1f}")
-    table.tell("  until the flow began, s", f"{start_s:.1f}")
+    table.tell("  until the flow began (turns of the other included), s", f"{start_s:.1f}")
     table.check(
         "cost of orchestration, % of wall time",
         100 * (announced.turns_s / direct.turns_s - 1), at_most=10.0, form=".1f",
