@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import bootstrap, drift
+from .begin import COARSER
 from .binning import BinnedScan
 from .calibration import Quality, ScanCalibration
 from .config import OverfocusConfig
-from .fit import COARSER, Fit
+from .fit import Fit
 from .gauss_newton import compared, information_of_movement, newton_step
 from .sharpness import sharpness_of, unexplained_of
 from .start import anisotropy

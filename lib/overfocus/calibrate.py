@@ -11,11 +11,12 @@ from ..errors import UserError
 from ..stem4d.rows import for_each_rows
 from ..stem4d.scan import Scan4D
 from .assess import described
+from .begin import NotCalibratedError, Tell, begun
 from .binning import RADIUS_BINNED_PX, BinnedScan, Binner, bin_frames
 from .calibration import NOT_CALIBRATED, ScanCalibration
 from .config import OverfocusConfig
 from .disc import find_disc
-from .fit import NotCalibratedError, Tell, begun, fit_binned
+from .fit import fit_binned
 
 Vectors = NDArray[np.float64]
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..errors import UserError
 from ..stem4d.scan import Scan4D
+from .begin import Tell
 from .calibrate import calibrate
 from .calibration import CALIBRATED, ScanCalibration
 from .config import OverfocusConfig
-from .fit import Tell
 from .model import similarity_of
 
 HOLDS, HOLDS_NOT, CANNOT_TELL = "holds", "does not hold", "cannot tell"
