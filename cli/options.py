@@ -175,24 +175,13 @@ def chosen(model: type[Config], path: Path | None, /, **values: Any) -> Config:
     """
     from pydantic import ValidationError
 
-    from ..lib.errors import UserError
     from ..lib.instrument import first_problem
 
     stated: dict[str, Any] = {}
     if path is not None:
-        import yaml
+        from ..lib.yaml_file import read_fields
 
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            found = (error.strerror or "no file").lower()
-            raise UserError(path, found, "a YAML file", "check the path") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            found = " ".join(str(error).split())[:120]
-            raise UserError(path, found, "plain YAML", "mend the file") from None
-        if not isinstance(content, dict):
-            raise UserError(path, type(content).__name__, "fields and values", "mend the file")
-        stated |= content
+        stated |= read_fields(path)
     stated |= {k: v for k, v in values.items() if v is not None}
     try:
         return model(**stated)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
@@ -28,6 +27,7 @@ from pydantic import (
 from .errors import UserError
 from .geometry import EllipticalDistortion, instamatic_axis
 from .optics import electron_wavelength_A
+from .yaml_file import read_fields
 
 INSTRUMENTS = Path(__file__).resolve().parents[1] / "configs" / "instruments"
 
@@ -238,19 +238,7 @@ def load_instrument(name_or_path: str | Path) -> Instrument:
             raise UserError(
                 "instrument", f"'{name_or_path}'", f"one of {known}", "name one, or give a .yaml"
             )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            path, error.strerror or "no file", "a YAML file", "check the path"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = getattr(error, "problem", None) or "bytes that are not text"
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = path if line is None else f"{path}, line {line + 1}"
-        raise UserError(where, str(problem), "plain YAML", "mend the file") from None
-    if not isinstance(content, dict):
-        raise UserError(path, type(content).__name__, "fields of an instrument", "mend the file")
+    content = read_fields(path, "an instrument")
     try:
         return Instrument.model_validate(content)
     except ValidationError as error:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import gemmi
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .crystal.cell import Cell, cell_volume
 from .errors import UserError
 from .instrument import first_problem
+from .yaml_file import read_fields
 
 SAMPLES = Path(__file__).resolve().parents[1] / "configs" / "samples"
 
@@ -140,19 +140,7 @@ def load_sample(name_or_path: str | Path) -> Sample:
             raise UserError(
                 "sample", f"'{name_or_path}'", f"one of {known}", "name one, or give a .yaml"
             )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            path, error.strerror or "no file", "a YAML file", "check the path"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = path if line is None else f"{path}, line {line + 1}"
-        problem = getattr(error, "problem", None) or "bytes that are not text"
-        raise UserError(where, str(problem), "plain YAML", "mend the file") from None
-    if not isinstance(content, dict):
-        raise UserError(path, type(content).__name__, "fields of a sample", "mend the file")
+    content = read_fields(path, "a sample")
     try:
         return Sample.model_validate(content)
     except ValidationError as error:

@@ -7,7 +7,6 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -18,8 +17,8 @@ from pydantic import (
     field_validator,
 )
 
-from ..lib.errors import UserError
 from ..lib.instrument import first_problem
+from ..lib.yaml_file import read_fields
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Network = IPv4Network | IPv6Network
@@ -152,18 +151,12 @@ def load_settings(path: Path) -> ServiceSettings:
     ------
     UserError : no file, no YAML, or a field that is unknown, missing or wrong.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            path, error.strerror or "no file", "settings as `ewaldflow serve` writes them",
-            "name another with --settings",
-        ) from None  # fmt: skip
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = getattr(error, "problem", None) or "bytes that are not text"
-        raise UserError(path, str(problem), "plain YAML", "mend the file") from None
-    if not isinstance(content, dict):
-        raise UserError(path, type(content).__name__, "fields of settings", "mend the file")
+    content = read_fields(
+        path,
+        "settings",
+        expected="settings as `ewaldflow serve` writes them",
+        do="name another with --settings",
+    )
     try:
         return ServiceSettings.model_validate(content)
     except ValidationError as error:

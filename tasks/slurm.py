@@ -13,7 +13,6 @@ from getpass import getuser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
 from dask.utils import parse_bytes
 from pydantic import (
     AfterValidator,
@@ -27,6 +26,7 @@ from pydantic import (
 
 from ..lib.errors import UserError
 from ..lib.instrument import first_problem
+from ..lib.yaml_file import read_fields
 from . import workers as shared
 
 if TYPE_CHECKING:
@@ -110,16 +110,7 @@ def load_scheduler(name_or_path: str) -> SlurmConfig:
                 "scheduler", f"'{name_or_path}'", f"local, an address tcp://..., or {known}",
                 "name one, or give a .yaml",
             )  # fmt: skip
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        found = error.strerror or "no file"
-        raise UserError(path, found, "a YAML file", "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        found = " ".join(str(error).split())[:120]
-        raise UserError(path, found, "plain YAML", "mend the file") from None
-    if not isinstance(content, dict):
-        raise UserError(path, type(content).__name__, "fields and values", "mend the file")
+    content = read_fields(path)
     try:
         return SlurmConfig.model_validate(content)
     except ValidationError as error:

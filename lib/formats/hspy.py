@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .nexus import MAGIC
+from .nexus import MAGIC, opened
 from .source import FrameHeader, Pixels, Reader, stated
 from .units import reciprocal_A
 
@@ -25,7 +25,7 @@ def sniff(head: bytes) -> bool:
 def read_header(path: Path) -> FrameHeader:
     """Layout of the first signal of a file; its last two axes are a frame's."""
     notes: list[str] = []
-    with _opened(path) as signal:
+    with _signal_of(path) as signal:
         data = signal["data"]
         if data.ndim < 2 or data.dtype.kind not in "uif":
             raise ValueError(f"data of shape {data.shape}, {data.dtype}; expected images")
@@ -40,7 +40,7 @@ def read_header(path: Path) -> FrameHeader:
 def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixels:
     """Frames of a file, (n, rows, columns), in native byte order."""
     frames = np.empty((stop - first, *header.shape), header.dtype)
-    with _opened(path) as signal:
+    with _signal_of(path) as signal:
         data = signal["data"]
         for k in range(first, stop):
             frames[k - first] = data[np.unravel_index(k, data.shape[:-2]) if data.ndim > 2 else ()]
@@ -48,15 +48,10 @@ def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixel
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _signal_of(path: Path) -> Iterator[Any]:
     import h5py
-    import hdf5plugin  # noqa: F401  (compressions that may have been chosen)
 
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"HDF5 that cannot be opened: {error}") from None
-    with file:
+    with opened(path) as file:
         signals = file.get("Experiments")
         for signal in signals.values() if isinstance(signals, h5py.Group) else ():
             if isinstance(signal, h5py.Group) and isinstance(signal.get("data"), h5py.Dataset):

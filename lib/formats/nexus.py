@@ -39,7 +39,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
     """The data files that a master links to, where they exist."""
     import h5py
 
-    with _opened(path) as file:
+    with opened(path) as file:
         links = [file["entry/data"].get(name, getlink=True) for name in _links(file)]
     names = dict.fromkeys(one.filename for one in links if isinstance(one, h5py.ExternalLink))
     return tuple(path.parent / name for name in names if (path.parent / name).is_file())
@@ -60,7 +60,7 @@ def read_header(path: Path) -> FrameHeader:
     wavelength is that of photons.
     """
     notes: list[str] = []
-    with _opened(path) as file:
+    with opened(path) as file:
         stacks = _stacks(path, file)
         shape, dtype = stacks[0].shape[-2:], stacks[0].dtype
         if any((one.ndim, one.shape[1:], one.dtype) != (3, shape, dtype) for one in stacks):
@@ -85,7 +85,7 @@ def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixel
     """Frames of a file and those it links to, (n, rows, columns), in native byte order."""
     frames = np.empty((stop - first, *header.shape), header.dtype.newbyteorder("="))
     done = before = 0
-    with _opened(path) as file:
+    with opened(path) as file:
         for stack in _stacks(path, file):
             n = stack.shape[0]
             here = range(max(first - before, 0), min(stop - before, n))
@@ -103,7 +103,7 @@ def read_pixels(path: Path, header: FrameHeader, first: int, stop: int) -> Pixel
 
 def read_mask(path: Path, header: FrameHeader) -> NDArray[np.bool_]:
     """Where the file's pixel mask is not zero; nowhere if it has none of the frames' shape."""
-    with _opened(path) as file:
+    with opened(path) as file:
         for name in ("pixel_mask", "detectorSpecific/pixel_mask"):
             mask = file.get(f"entry/instrument/detector/{name}")
             if mask is not None and mask.shape == header.shape:
@@ -112,9 +112,10 @@ def read_mask(path: Path, header: FrameHeader) -> NDArray[np.bool_]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
+    """An HDF5 file, open. Raises ValueError for one that is damaged."""
     import h5py
-    import hdf5plugin  # noqa: F401  (the compressions of Dectris' files)
+    import hdf5plugin  # noqa: F401  (compressions that files may have)
 
     try:
         file = h5py.File(path, "r")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,8 +16,8 @@ from pydantic import (
     ValidationError,
 )
 
-from ..errors import UserError
 from ..instrument import first_problem
+from ..yaml_file import read_fields
 from .isolation import Selection
 from .particles import Finding
 from .raster import ScanArea
@@ -170,15 +169,10 @@ def load_session(name_or_path: str | Path) -> SessionConfig:
     path = Path(name_or_path)
     if path.suffix not in {".yaml", ".yml"}:
         path = SESSIONS / f"{name_or_path}.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        known = ", ".join(sorted(one.stem for one in SESSIONS.glob("*.yaml")))
-        raise UserError(
-            path, error.strerror or "no file", f"a YAML file, or one of {known}", "check the name"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(path, str(error).split("\n")[0], "plain YAML", "mend the file") from None
+    known = ", ".join(sorted(one.stem for one in SESSIONS.glob("*.yaml")))
+    content = read_fields(
+        path, "a session", expected=f"a YAML file, or one of {known}", do="check the name"
+    )
     try:
         return SessionConfig.model_validate(content)
     except ValidationError as error:

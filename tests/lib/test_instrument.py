@@ -91,7 +91,14 @@ def test_one_line_names_file_and_field(tmp_path: Path, old: str, new: str, says:
     assert re.search(says, text), text
 
 
-@pytest.mark.parametrize("content", ["", "just words", "- a\n- b\n"])
+def test_an_empty_instrument(tmp_path: Path) -> None:
+    path = tmp_path / "test.yaml"
+    path.write_text("")
+    with pytest.raises(UserError, match="name: found nothing"):
+        load_instrument(path)
+
+
+@pytest.mark.parametrize("content", ["just words", "- a\n- b\n"])
 def test_not_an_instrument(tmp_path: Path, content: str) -> None:
     with pytest.raises(UserError, match="fields of an instrument"):
         load_instrument(written(tmp_path, content))
