@@ -50,6 +50,7 @@ def test_every_way_out(lab, ending):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_ending_signals(lab, number):
     scope, before = lab.microscope, lab.microscope.registers()
+    usual = signal.signal(number, signal.SIG_DFL)  # nohup, or a shell's background, ignore some
     handler = signal.getsignal(number)
     with pytest.raises(SystemExit), guarded(lab) as safe:
         disturb(safe)
@@ -58,6 +59,7 @@ def test_ending_signals(lab, number):
             pass
     assert_as_found(scope, before)
     assert signal.getsignal(number) == handler
+    signal.signal(number, usual)
 
 
 def test_a_program_that_ends_in_its_own_way_is_left_to_it(lab):
