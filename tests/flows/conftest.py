@@ -14,6 +14,7 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import Artifact
+from prefect.logging.handlers import APILogHandler
 from prefect.testing.utilities import prefect_test_harness
 
 Shown = Callable[[str | None], dict[str, Artifact]]
@@ -44,6 +45,7 @@ def said(prefect: None) -> Callable[[str | None], str]:
     """The log of a flow run in Prefect's pages."""
 
     def log(run: str | None) -> str:
+        APILogHandler().flush()  # lines go there in bunches, a while after they are said
         wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[UUID(run)]))
         with get_client(sync_client=True) as client:
             return "\n".join(one.message for one in client.read_logs(wanted, limit=200))

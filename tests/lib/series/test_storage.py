@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ewaldflow.lib.artefacts import ArtefactStore, CodeVersion, Recipe
+from ewaldflow.lib.artefacts.in_threads import THREADS
 from ewaldflow.lib.errors import UserError
 from ewaldflow.lib.geometry import EllipticalDistortion, Geometry
 from ewaldflow.lib.series import RotationSeries, SourceFile
@@ -126,16 +127,17 @@ def test_frames_are_read_lazily_in_chunks_of_whole_frames(tmp_path):
 
 
 def test_memory_is_bounded_by_shards_and_not_by_the_series(tmp_path):
-    # 300 frames of 256 x 256 x 2 bytes are 39 MB, made when asked for; a shard is 8 MB
-    frames = da.random.default_rng(0).poisson(1, (300, 256, 256), chunks=(4, 256, 256))
-    series = make_series(np.zeros((300, 256, 256), "u1")).with_(frames=frames.astype("u2"))
+    # 1500 frames of 256 x 256 x 2 bytes are 197 MB, made when asked for; a shard is 8.4 MB
+    frames = da.random.default_rng(0).integers(0, 9, (1500, 256, 256), "u2", chunks=(4, 256, 256))
+    series = make_series(np.zeros((1500, 256, 256), "u1")).with_(frames=frames.astype("u2"))
     where = zarr.open_group(tmp_path, mode="w", zarr_format=3)
     write_series(where, make_series(np.zeros((3, 4, 4), "u2")))  # imports and threads
     tracemalloc.start()
     write_series(zarr.open_group(tmp_path / "a", mode="w", zarr_format=3), series)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 34e6
+    # a shard for each thread, two that wait, one being read, and compressed ones
+    assert peak < (1.5 * THREADS + 4) * 8.4e6
 
 
 def test_geometry_read_back_is_equal():
